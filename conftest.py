@@ -1,0 +1,9 @@
+pytest_plugins = [  # each after those that it imports
+    "fixtures.options",
+    "fixtures.parametrize",
+    "fixtures.model",
+    "fixtures.progress",
+    "fixtures.measure",
+    "fixtures.history",
+    "fixtures.summary",
+]
