@@ -1,0 +1,190 @@
+"""Makes and keeps the environment in `.venv` that the benchmarks and the tests run in.
+
+    python3 ci/environment.py         make .venv if need be, and print the path of its Python
+    python3 ci/environment.py lock    make ci/requirements.lock anew from pyproject.toml
+
+The environment is made once, from ci/requirements.lock, and made again only when the lock or the
+minor version of Python changes. It is trusted because of its stamp, which is written last: an
+install that did not end has no stamp, and the next start makes everything anew.
+
+Exit codes: 3 when the environment could not be made, 4 when Python is not one that fits.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+STAMP = VENV / "stamp"
+LOCK = ROOT / "ci" / "requirements.lock"
+OLDEST, NEWEST = (3, 11), (3, 13)
+FAILED, WRONG_PYTHON = 3, 4
+SHOWN_LINES = 15
+
+LOCK_HEADER = """\
+# Every package of the environment, with its exact version, for Python 3.11, 3.12 and 3.13.
+# `python3.11 ci/environment.py lock` makes it out of the dependencies in pyproject.toml: do so when
+# those change, or to move on to newer versions. A changed lock means a new .venv at the next start.
+# Python 3.11 makes it because what supports the oldest Python supports the newer ones too. torch
+# has no local version such as +cpu and its CUDA libraries, which it pins itself, are left out, so
+# that this one file fits every machine.
+"""
+# What torch brings along on a machine with a GPU, and pip, which every environment has anyway.
+NOT_LOCKED = re.compile(r"(nvidia|cuda)-|(triton|pip)==")
+
+
+def stop(code: int, message: str) -> NoReturn:
+    """End the program with one line that says why."""
+    print(f"environment: {message}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def use_wished_python() -> None:
+    """Start this script again with `$PYTHON` if that is set, and check that the Python fits."""
+    wished = os.environ.pop("PYTHON", "")
+    if wished:
+        try:
+            os.execvp(wished, [wished, *sys.argv])
+        except OSError as error:
+            stop(WRONG_PYTHON, f"$PYTHON is {wished!r}, which does not start: {error.strerror}")
+    if not OLDEST <= sys.version_info[:2] <= NEWEST:
+        found = f"{minor_version()} ({sys.executable})"
+        stop(WRONG_PYTHON, f"Python 3.11, 3.12 or 3.13 is needed and this is {found}; set $PYTHON")
+
+
+def minor_version() -> str:
+    """Return the version of the running Python, such as '3.11'."""
+    return f"{sys.version_info[0]}.{sys.version_info[1]}"
+
+
+def wanted_stamp(lock: bytes, version: str) -> str:
+    """Return the stamp of an environment that was made from this lock with this Python."""
+    return f"python {version}, requirements.lock {hashlib.sha256(lock).hexdigest()}\n"
+
+
+def is_good(stamp: str) -> bool:
+    """Tell whether `.venv` bears the stamp and its Python still starts as the same version."""
+    ask = "import sys; print('%d.%d' % sys.version_info[:2])"
+    try:
+        if STAMP.read_text(encoding="utf-8") != stamp:
+            return False
+        answer = subprocess.run([PYTHON, "-I", "-S", "-c", ask], capture_output=True, text=True, check=True)
+    except (OSError, UnicodeDecodeError, subprocess.CalledProcessError):
+        return False
+    return answer.stdout.strip() == minor_version()
+
+
+@contextmanager
+def only_one() -> Iterator[int]:
+    """Hold the lock beside `.venv`, after waiting for another start that holds it."""
+    with Path(f"{VENV}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("another start is making .venv, waiting for it...", file=sys.stderr)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield file.fileno()
+
+
+def run(what: str, command: Sequence[str | Path], keep: tuple[int, ...] = ()) -> None:
+    """Run a command quietly; when it fails, show its last lines and say that `what` failed.
+
+    The command inherits the descriptors in `keep`: the lock is among them because the command can
+    outlive this program, and nobody else may work in `.venv` before it has ended.
+    """
+    pipe, none = subprocess.PIPE, subprocess.DEVNULL
+    done = subprocess.run(
+        command, stdin=none, stdout=pipe, stderr=subprocess.STDOUT, errors="replace", pass_fds=keep
+    )
+    if done.returncode != 0:
+        lines = done.stdout.strip().splitlines()
+        print(*lines[-SHOWN_LINES:], sep="\n", file=sys.stderr)
+        reasons = [line for line in lines if line.lower().startswith("error: ")]
+        reason = reasons[-1][len("error: ") :] if reasons else f"exit code {done.returncode}"
+        stop(FAILED, f"{what} failed: {reason}")
+
+
+def install(venv: Path, what: str, arguments: list[str], keep: tuple[int, ...] = ()) -> None:
+    """Make the environment `venv` from nothing and let pip install what `arguments` name."""
+    make = [sys.executable, "-I", "-m", "venv", "--clear", str(venv)]
+    run(f"making an empty {venv.name}", make, keep)
+    # Isolated (-I), so that packages on a $PYTHONPATH do not count as installed.
+    pip = [str(venv / "bin" / "python"), "-I", "-m", "pip", "--disable-pip-version-check"]
+    run(f"installing {what}", [*pip, "--no-input", "install", *arguments], keep)
+
+
+def ensure() -> None:
+    """Make `.venv` unless a good one is there."""
+    stamp = wanted_stamp(LOCK.read_bytes(), minor_version())
+    if is_good(stamp):
+        return
+    with only_one() as held:
+        if is_good(stamp):  # the start that was waited for has made it
+            return
+        size = "about 1.3 GB, one to three minutes"
+        print(f"making .venv from ci/requirements.lock ({size})...", file=sys.stderr)
+        STAMP.unlink(missing_ok=True)  # first of all, so that half an environment has no stamp
+        install(VENV, "ci/requirements.lock", ["-r", str(LOCK)], (held,))
+        write_whole(STAMP, stamp)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that it is there as a whole or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def portable_pins(frozen: str) -> list[str]:
+    """Return the sorted pins of a `pip freeze` that fit every machine."""
+    pins = [line.partition("+")[0] for line in frozen.splitlines() if "==" in line]
+    return sorted((pin for pin in pins if not NOT_LOCKED.match(pin)), key=str.lower)
+
+
+def lock() -> None:
+    """Make ci/requirements.lock anew out of the dependencies that pyproject.toml names."""
+    import tomllib  # only here, because a Python that is too old has none
+
+    if sys.version_info[:2] != OLDEST:
+        stop(WRONG_PYTHON, f"the lock is made with Python 3.11 and this is {minor_version()}")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    with tempfile.TemporaryDirectory() as folder:
+        venv = Path(folder) / "venv"
+        named = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+        install(venv, "the dependencies in pyproject.toml", named)
+        freeze = [str(venv / "bin" / "python"), "-I", "-m", "pip", "freeze", "--all"]
+        frozen = subprocess.run(freeze, stdout=subprocess.PIPE, text=True, check=True).stdout
+    write_whole(LOCK, LOCK_HEADER + "\n".join(portable_pins(frozen)) + "\n")
+
+
+def main(arguments: list[str]) -> None:
+    """Do what the command line asks for."""
+    use_wished_python()
+    try:
+        if arguments == ["lock"]:
+            lock()
+        elif arguments:
+            stop(2, "usage: python3 ci/environment.py [lock]")
+        else:
+            ensure()
+            print(PYTHON)
+    except (OSError, subprocess.CalledProcessError) as error:
+        stop(FAILED, str(error))
+    except KeyboardInterrupt:
+        stop(130, "interrupted; nothing half made will be used")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,304 @@
+"""The making and keeping of `.venv`: real environments and real installs, of a package made here.
+
+The tests work in projects of their own, which hold a copy of the script and a lock that pins the
+one package `tiny`. pip finds it in a folder instead of on the network. To make an environment takes
+seconds, so the tests share one where they can, and some tell a story of several starts.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from ci import environment
+
+SCRIPT = Path(environment.__file__)
+DEADLINE = 60
+
+METADATA = "Metadata-Version: 2.1\nName: tiny\nVersion: {version}\n"
+PYPROJECT = '[build-system]\nrequires = []\nbuild-backend = "build"\nbackend-path = ["."]\n'
+BUILD = """\
+import pathlib, shutil, time
+
+here = pathlib.Path({here!r})
+
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    (here / "begun").touch()
+    while not (here / "go on").exists():
+        time.sleep(0.02)
+    return shutil.copy(here / {wheel!r}, folder).rpartition("/")[2]
+"""
+
+
+def make_wheel(folder: Path, version: str) -> Path:
+    """Write the smallest wheel pip takes, of the package `tiny`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    wheel = folder / f"tiny-{version}-py3-none-any.whl"
+    info = f"tiny-{version}.dist-info"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("tiny.py", f"version = '{version}'\n")
+        archive.writestr(f"{info}/METADATA", METADATA.format(version=version))
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    return wheel
+
+
+class SlowPackage:
+    """A source package of `tiny` whose build says that it has begun and waits to be told on."""
+
+    def __init__(self, folder: Path, version: str) -> None:
+        """Write the package into `packages` inside a folder."""
+        wheel = make_wheel(folder, version)
+        source = folder / f"tiny-{version}"
+        source.mkdir()
+        (source / "pyproject.toml").write_text(PYPROJECT)
+        (source / "build.py").write_text(BUILD.format(here=str(folder), wheel=wheel.name))
+        (source / "PKG-INFO").write_text(METADATA.format(version=version))
+        self.packages = folder / "packages"
+        self.packages.mkdir()
+        with tarfile.open(self.packages / f"{source.name}.tar.gz", "w:gz") as archive:
+            archive.add(source, source.name)
+        self.begun = folder / "begun"
+        self.go_on = folder / "go on"
+
+
+class Project:
+    """A project folder with the script in it, and the ways to start that script."""
+
+    def __init__(self, root: Path, lock: str = "tiny==1.0\n") -> None:
+        """Take the folder as it is and put the script and the lock into it."""
+        self.root = root
+        self.venv = root / ".venv"
+        self.stamp = self.venv / "stamp"
+        self.python = self.venv / "bin" / "python"
+        (root / "ci").mkdir(parents=True, exist_ok=True)
+        shutil.copy(SCRIPT, root / "ci")
+        self.lock = root / "ci" / "requirements.lock"
+        self.lock.write_text(lock)
+
+    def start(self, packages: Path, python: str = sys.executable) -> subprocess.Popen[str]:
+        """Start the script, in a process group of its own, with the packages in a folder."""
+        return subprocess.Popen(
+            [python, self.root / "ci" / "environment.py"],
+            env=os.environ | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": packages.as_uri(), "PYTHON": ""},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def ensure(self, packages: Path) -> str:
+        """Let the script make or keep the environment and return what it said on stderr."""
+        return self.end(self.start(packages))
+
+    def end(self, process: subprocess.Popen[str]) -> str:
+        """Wait for a start that is to succeed and return what it said on stderr."""
+        out, err = process.communicate(timeout=DEADLINE)
+        assert (process.returncode, out) == (0, f"{self.python}\n"), err
+        return err
+
+    def installed(self) -> str:
+        """Return the version of `tiny` that the environment has."""
+        command = [str(self.python), "-c", "import tiny; print(tiny.version)"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        return done.stdout.strip()
+
+
+def wait_for(path: Path, there: bool = True) -> None:
+    """Wait until a file is there, or is not."""
+    end = time.monotonic() + DEADLINE
+    while path.exists() != there:
+        assert time.monotonic() < end, f"waited too long for {path}"
+        time.sleep(0.01)
+
+
+def wait_for_waiting(process: subprocess.Popen[str]) -> None:
+    """Wait until a start says that it waits for another one."""
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("another start is making .venv, waiting")
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the versions 1.0 and 2.0 of `tiny`."""
+    folder = tmp_path_factory.mktemp("packages")
+    make_wheel(folder, "1.0")
+    make_wheel(folder, "2.0")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, packages: Path) -> Project:
+    """Return a project whose good environment was made by one of two starts at the same time."""
+    project = Project(tmp_path_factory.mktemp("made") / "with a space")
+    slow = SlowPackage(tmp_path_factory.mktemp("slow"), "1.0")
+    first = project.start(slow.packages)
+    wait_for(slow.begun)
+    second = project.start(packages)
+    wait_for_waiting(second)
+    slow.go_on.touch()
+    assert project.end(first).startswith("making .venv from ci/requirements.lock")
+    assert project.end(second) == "", "the second start has made it again"
+    assert project.installed() == "1.0"
+    return project
+
+
+@pytest.fixture
+def project(made: Project, tmp_path: Path) -> Project:
+    """Return a project of the test's own, with an environment that is good."""
+    return Project(shutil.copytree(made.root, tmp_path / "project", symlinks=True))
+
+
+def test_a_good_environment_is_left_alone(made: Project, packages: Path) -> None:
+    """A further start changes nothing, says nothing and is quick."""
+    before = made.stamp.stat()
+    marker = made.venv / "marker"
+    marker.touch()
+    began = time.monotonic()
+    assert made.ensure(packages) == ""
+    assert time.monotonic() - began < 1
+    after = made.stamp.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert marker.exists()
+
+
+def test_a_changed_lock_makes_it_anew_whatever_is_killed(project: Project, packages: Path) -> None:
+    """After kills in the middle of an install, a start makes everything from nothing."""
+    slow = SlowPackage(project.root / "slow", "2.0")
+    project.lock.write_text("tiny==2.0\n")
+
+    # A kill of the whole process group, early on.
+    killed = project.start(packages)
+    wait_for(project.stamp, there=False)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate(timeout=DEADLINE)
+    assert not project.stamp.exists()
+
+    # A kill of the script alone, with pip at work. pip works on, and has to be waited for.
+    killed = project.start(slow.packages)
+    wait_for(slow.begun)
+    killed.kill()
+    killed.wait(timeout=DEADLINE)
+    left_over = project.venv / "left over"
+    left_over.touch()
+
+    # The environment's own Python, as it is when the environment is activated.
+    following = project.start(packages, str(project.python))
+    wait_for_waiting(following)
+    assert left_over.exists()
+    slow.go_on.touch()
+    assert project.end(following).startswith("making .venv")
+    assert project.installed() == "2.0"
+    assert not left_over.exists()
+    assert project.ensure(packages) == ""
+
+
+def test_the_stamp_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No old stamp outlives the start of an install, to vouch for what a kill leaves behind."""
+    project = Project(tmp_path)
+    project.venv.mkdir()
+    project.stamp.write_text("of another lock\n")
+    for name, path in (("VENV", project.venv), ("STAMP", project.stamp), ("LOCK", project.lock)):
+        monkeypatch.setattr(environment, name, path)
+    stamps: list[bool] = []
+    monkeypatch.setattr(environment, "install", lambda *_: stamps.append(project.stamp.exists()))
+    environment.ensure()
+    assert stamps == [False]
+    assert project.stamp.exists()
+
+
+def test_a_broken_python_is_noticed_and_repaired(project: Project, packages: Path) -> None:
+    """A stamp alone is not enough: the environment's Python has to start, as the same version."""
+    stamp = environment.wanted_stamp(project.lock.read_bytes(), environment.minor_version())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(environment, "STAMP", project.stamp)
+        patch.setattr(environment, "PYTHON", project.python)
+        assert environment.is_good(stamp)
+        project.python.unlink()
+        assert not environment.is_good(stamp)
+        for broken in ("exit 1", "echo 3.10"):
+            project.python.write_text(f"#!/bin/sh\n{broken}\n")
+            project.python.chmod(0o755)
+            assert not environment.is_good(stamp)
+    project.python.unlink()
+    project.python.symlink_to("/nowhere/python")
+    assert project.ensure(packages).startswith("making .venv")
+    assert project.installed() == "1.0"
+
+
+def test_a_pin_that_is_nowhere_is_named(tmp_path: Path, packages: Path) -> None:
+    """When pip fails, its last lines and one line with the reason are shown; no stamp is left."""
+    project = Project(tmp_path / "project", "tiny==1.0\nnosuch==9.9\n")
+    process = project.start(packages)
+    out, err = process.communicate(timeout=DEADLINE)
+    assert (process.returncode, out) == (environment.FAILED, "")
+    assert err.splitlines()[-1] == (
+        "environment: installing ci/requirements.lock failed: No matching distribution found for nosuch==9.9"
+    )
+    assert "ERROR: Could not find a version that satisfies" in err
+    assert not project.stamp.exists()
+
+
+@pytest.mark.parametrize("version", [(3, 10), (3, 14)])
+def test_a_python_that_does_not_fit_is_refused(
+    version: tuple[int, int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The message names the versions that fit and the one that was found."""
+    monkeypatch.setenv("PYTHON", "")
+    monkeypatch.setattr(sys, "version_info", (*version, 1))
+    with pytest.raises(SystemExit) as caught:
+        environment.main([])
+    assert caught.value.code == environment.WRONG_PYTHON
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "Python 3.11, 3.12 or 3.13 is needed" in line
+    assert f"this is {version[0]}.{version[1]} " in line
+
+
+def test_the_wished_python_is_used(made: Project, tmp_path: Path) -> None:
+    """`$PYTHON` wins over the Python that runs the script, and has to be one that starts."""
+    command = [sys.executable, str(made.root / "ci" / "environment.py")]
+    wish = tmp_path / "wished"
+    wish.write_text(f'#!/bin/sh\ntouch "$0 was here"\nexec "{sys.executable}" "$@"\n')
+    wish.chmod(0o755)
+    subprocess.run(command, env=os.environ | {"PYTHON": str(wish)}, check=True)
+    assert (tmp_path / "wished was here").exists()
+
+    missing = os.environ | {"PYTHON": "no-such-python"}
+    failed = subprocess.run(command, env=missing, stderr=subprocess.PIPE, text=True)
+    assert failed.returncode == environment.WRONG_PYTHON
+    assert failed.stderr.splitlines() == [
+        "environment: $PYTHON is 'no-such-python', which does not start: No such file or directory"
+    ]
+
+
+def test_the_stamp_tells_locks_and_versions_apart() -> None:
+    """Another lock or another minor version of Python means another stamp."""
+    stamps = {
+        environment.wanted_stamp(lock, version)
+        for lock in (b"a==1\n", b"a==2\n")
+        for version in ("3.11", "3.12")
+    }
+    assert len(stamps) == 4
+
+
+def test_a_lock_fits_every_machine() -> None:
+    """Local versions and what only a machine with a GPU gets stay out of the lock."""
+    frozen = "torch==2.13.0+cpu\nnvidia-nccl-cu13==2\ncuda-toolkit==13\ntriton==3\npip==1\nB==1\na==2\n"
+    assert environment.portable_pins(frozen) == ["a==2", "B==1", "torch==2.13.0"]
+
+
+def test_the_lock_of_this_project_is_whole() -> None:
+    """Every line is an exact pin, and the pins are what `environment.py lock` would write."""
+    lock = SCRIPT.with_name("requirements.lock").read_text()
+    assert lock.startswith(environment.LOCK_HEADER)
+    pins = lock.removeprefix(environment.LOCK_HEADER)
+    assert environment.portable_pins(pins) == pins.splitlines()
