@@ -6,4 +6,5 @@ pytest_plugins = [  # each after those that it imports
     "fixtures.measure",
     "fixtures.history",
     "fixtures.summary",
+    "fixtures.harness",
 ]

@@ -1,0 +1,123 @@
+"""What the suite itself costs; runs where it is asked for, as in `-k harness`."""
+
+import json
+import statistics
+import time
+
+import pytest
+
+from fixtures.core.case import Case, EngineSpec, ModelSpec, Point
+from fixtures.core.library import hardware, model
+from fixtures.engines import open_engine
+from fixtures.harness import Ratio
+from fixtures.rounds import Rounds
+from fixtures.workload import make_prompts
+
+pytestmark = pytest.mark.harness
+
+_SMALL = {"model_type": "llama", "vocab_size": 512, "hidden_size": 128, "intermediate_size": 256}
+_SMALL |= {"num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 512}
+
+
+def _case(spec, point):
+    return Case(spec, hardware("cpu"), 1, EngineSpec("hf"), point)
+
+
+def test_measured_against_bare_loop(harness, benchmark):
+    """A call as the suite times it, against the same call in a loop of nothing else."""
+    point = Point(1, 16, 16)
+    engine = open_engine("hf")
+    engine.load(_case(ModelSpec("small", _SMALL), point), seed=17)
+    work = engine.prepare(make_prompts(point, 512, 17), point.output_len)
+    bare = []
+
+    def bare_call():
+        start = time.perf_counter()
+        engine.generate(work)
+        bare.append(time.perf_counter() - start)
+
+    Rounds(engine, work, bare_call).run(benchmark, rounds=300, warmup_rounds=20)
+    assert statistics.median(bare) > 0.01, "the call is too short to stand for one of 10 ms"
+    harness.ratio("measured latency / bare loop", benchmark.stats.stats.data, bare[20:], 1.005)
+
+
+def test_building_a_model(harness, benchmark):
+    """MPT-1B from nothing: random bf16 weights in place, against from_config in fp32 and a cast."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from fixtures.engines.build import build_random, make_config
+    from fixtures.engines.memory import peak_memory_bytes, reset_peak_memory
+
+    spec = model("mpt1b")
+    cpu = torch.device("cpu")
+    slow, peaks = [], []
+
+    def from_config():
+        start = time.perf_counter()
+        config = make_config(spec.architecture, "auto", None)
+        AutoModelForCausalLM.from_config(config, dtype=torch.float32).to(torch.bfloat16)
+        slow.append(time.perf_counter() - start)
+
+    def ours():
+        config = make_config(spec.architecture, "auto", None)
+        return build_random(config, torch.bfloat16, cpu, 17, remote_code=False)
+
+    def before():
+        from_config()
+        reset_peak_memory(cpu)
+        peaks.append(peak_memory_bytes(cpu))
+
+    def after():
+        peaks[-1] = peak_memory_bytes(cpu) - peaks[-1]
+
+    benchmark.pedantic(ours, setup=before, teardown=after, rounds=3, warmup_rounds=1)
+    harness.ratio(
+        "from_config + cast / built in place", slow[1:], benchmark.stats.stats.data, 8, at_most=False
+    )
+    peak = max(peaks) / (2 * spec.parameters)
+    harness.note(Ratio("memory peak of building / the model's bytes", peak, peak, peak, 1.15, at_most=True))
+
+
+def test_collecting_10000_cases(harness, benchmark, tmp_path):
+    """--collect-only of 10,000 cases, against a bare file of as many parameters."""
+    numbers = list(range(1, 101))
+    suite = {
+        "models": ["mpt125m"],
+        "hardware": ["1xcpu"],
+        "sweeps": [{"name": "many", "batch_sizes": numbers, "input_lengths": numbers, "output_lengths": [1]}],
+    }
+    (tmp_path / "many.yaml").write_text(json.dumps(suite))
+    names = [f"mpt125m-1xcpu-hf-b{b}-in{t}-out1" for b in numbers for t in numbers]
+    (tmp_path / "test_bare.py").write_text(
+        f"import pytest\n@pytest.mark.parametrize('case', {names!r})\ndef test_bare(case):\n    pass\n"
+    )
+    bare = harness.pytest_process("--collect-only", "-q", "test_bare.py", folder=tmp_path)
+    ours = harness.pytest_process(
+        "benchmarks/test_generate.py", "--collect-only", "-q", "--suite", str(tmp_path / "many.yaml")
+    )
+    base = []
+    benchmark.pedantic(ours, setup=lambda: base.append(bare()), rounds=5, warmup_rounds=1)
+    harness.ratio("collecting 10,000 cases / a bare file", benchmark.stats.stats.data, base[1:], 2)
+
+
+def test_help(harness, benchmark, tmp_path):
+    """pytest --help of this project, against that of an empty folder."""
+    bare = harness.pytest_process("--help", folder=tmp_path)
+    base = []
+    benchmark.pedantic(
+        harness.pytest_process("--help"), setup=lambda: base.append(bare()), rounds=10, warmup_rounds=1
+    )
+    harness.ratio("pytest --help / bare pytest's", benchmark.stats.stats.data, base[1:], 2)
+
+
+def test_share_of_measuring(harness, benchmark, tmp_path):
+    """Seconds inside the clock, warm-up included, over the wall time of the whole default session."""
+    file = tmp_path / "history.json"
+    session = harness.pytest_process("benchmarks/test_generate.py", "--benchmark-json", str(file))
+    wall_s = benchmark.pedantic(session, rounds=1)
+    measured_s = 0.0
+    for bench in json.loads(file.read_text())["benchmarks"]:
+        measured_s += sum(bench["stats"]["data"]) + sum(bench["extra_info"]["warmup_s"])
+    share = measured_s / wall_s
+    harness.note(Ratio("measuring / the whole default session", share, share, share, 0.85, at_most=False))

@@ -1,0 +1,56 @@
+"""A project of its own for each test: this one's plugins and benchmarks in a folder that is thrown away."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ci.tests.fake_engine import FakeEngine
+from fixtures import engines
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester) -> pytest.Pytester:
+    """conftest.py, pytest.ini and the benchmarks in a new folder; the modules are those of this checkout."""
+    shutil.copy(ROOT / "conftest.py", pytester.path)
+    ini = (ROOT / "pytest.ini").read_text().replace("pythonpath = .", f"pythonpath = {ROOT}")
+    (pytester.path / "pytest.ini").write_text(ini)
+    (pytester.path / "benchmarks").mkdir()
+    shutil.copy(ROOT / "benchmarks" / "test_generate.py", pytester.path / "benchmarks")
+    return pytester
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeEngine]]:
+    """The fake engine in the place of transformers'."""
+    monkeypatch.setitem(engines.KINDS, "hf", "ci.tests.fake_engine:FakeEngine")
+    FakeEngine.reset()
+    yield FakeEngine
+    FakeEngine.reset()
+
+
+def write_suite(folder: Path, *models: str, **keys: Any) -> str:
+    """A suite of models that have no architecture to speak of, in a file; the name of the file."""
+    inline = [{"name": name, "architecture": {"model_type": "fake"}} for name in models]
+    sweep = {
+        "name": "small",
+        "batch_sizes": keys.pop("batch_sizes", [1]),
+        "input_lengths": keys.pop("input_lengths", [4]),
+        "output_lengths": keys.pop("output_lengths", [2]),
+    }
+    suite = {"models": inline, "hardware": ["1xany"], "sweeps": [sweep], **keys}
+    (folder / "suite.yaml").write_text(json.dumps(suite))
+    return "suite.yaml"
+
+
+def histories(folder: Path) -> list[dict[str, Any]]:
+    """The histories that a project's folder holds, the oldest first."""
+    files = sorted(folder.glob(".benchmarks/*/*.json"))
+    return [json.loads(file.read_text()) for file in files]

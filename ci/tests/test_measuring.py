@@ -1,0 +1,222 @@
+"""The measuring protocol, with an engine of known law."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from typing import Any
+
+import pytest
+
+from ci.tests.conftest import histories, write_suite
+from ci.tests.fake_engine import STEP_S, FakeEngine
+
+pytest_plugins = ["pytester"]
+
+Fake = type[FakeEngine]
+
+
+def run(project: pytest.Pytester, *arguments: str) -> pytest.RunResult:
+    """pytest on the benchmarks of the project."""
+    return project.runpytest("benchmarks", "--benchmark-only", *arguments)
+
+
+def only_record(project: pytest.Pytester) -> dict[str, Any]:
+    """The one benchmark of the one history."""
+    (history,) = histories(project.path)
+    (bench,) = history["benchmarks"]
+    assert isinstance(bench, dict)
+    return bench
+
+
+def test_a_case_is_checked_warmed_up_and_timed_in_that_order(project: pytest.Pytester, fake: Fake) -> None:
+    """One check, then the warm-up and timed rounds, each between two synchronisations, each verified."""
+    suite = write_suite(project.path, "m", rounds=3, warmup_rounds=2)
+    run(project, "--suite", suite).assert_outcomes(passed=1)
+    steps = [entry[0] for entry in fake.log]
+    before = ["load", "reset_peak_memory", "prepare", "check"]
+    one_round = ["synchronize", "generate", "synchronize", "verify"]
+    assert steps == before + one_round * 5 + ["close"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rounds", "warmup_rounds"),
+    [((), 5, 3), (("--rounds", "2"), 2, 3), (("--rounds=1", "--warmup-rounds=0"), 1, 0)],
+)
+def test_rounds_are_as_asked(
+    project: pytest.Pytester, fake: Fake, arguments: tuple[str, ...], rounds: int, warmup_rounds: int
+) -> None:
+    """Five after three where nothing is said; the history has that many raw values."""
+    run(project, "--suite", write_suite(project.path, "m"), *arguments)
+    bench = only_record(project)
+    assert len(bench["stats"]["data"]) == rounds
+    assert len(bench["extra_info"]["warmup_s"]) == warmup_rounds
+    assert [entry[0] for entry in fake.log].count("generate") == rounds + warmup_rounds
+    expected = {"rounds": rounds, "warmup_rounds": warmup_rounds, "seed": 17}
+    assert bench["extra_info"]["protocol"] == expected
+
+
+def test_the_time_is_that_of_the_law(project: pytest.Pytester, fake: Fake) -> None:
+    """No round is shorter than the sleep in it, and the median is not much longer."""
+    run(project, "--suite", write_suite(project.path, "m", output_lengths=[30]))
+    data = only_record(project)["stats"]["data"]
+    assert min(data) >= 30 * STEP_S
+    assert min(data) < 30 * STEP_S + 0.02
+
+
+def test_the_record_has_the_case_and_the_metrics(project: pytest.Pytester, fake: Fake) -> None:
+    """Mean, median, tokens/s and ms per token follow from the raw rounds by their definitions."""
+    suite = write_suite(project.path, "m", batch_sizes=[3], input_lengths=[7], output_lengths=[5])
+    run(project, "--suite", suite)
+    bench = only_record(project)
+    record, data = bench["extra_info"], bench["stats"]["data"]
+    mean = sum(data) / len(data)
+    assert record["record_version"] == 1
+    assert record["latency_mean_s"] == pytest.approx(mean)
+    assert record["latency_median_s"] == pytest.approx(statistics.median(data))
+    assert record["output_tokens_per_s"] == pytest.approx(3 * 5 / mean)
+    assert record["ms_per_output_token"] == pytest.approx(mean * 1000 / 5)
+    assert record["peak_memory_bytes"] == 1234
+    assert record["parameters"] == 10
+    assert record["seed"] == 17
+    case = record["case"]
+    assert (case["batch_size"], case["input_len"], case["output_len"]) == (3, 7, 5)
+    assert case["model"]["architecture"] == {"model_type": "fake"}
+    assert bench["name"] == f"test_generate[{case['id']}]"
+    assert bench["params"]["case"] == case["id"]
+    assert set(record["versions"]) >= {"torch", "transformers", "deepspeed"}
+    assert record["machine"]["label"] == case["hardware"]
+
+
+def test_models_load_once_and_are_gone_before_the_next(project: pytest.Pytester, fake: Fake) -> None:
+    """Two models of two engines: four loads, and no other model alive at any of them."""
+    suite = write_suite(project.path, "a", "b", engines=["hf", "hf_eager"], batch_sizes=[1, 2, 3])
+    run(project, "--suite", suite, "--rounds=1", "--warmup-rounds=0").assert_outcomes(passed=12)
+    loads = [entry for entry in fake.log if entry[0] == "load"]
+    keys = [entry[1].split("-") for entry in loads]
+    assert [(key[0], key[2]) for key in keys] == list(itertools.product("ab", ["hf", "hf_eager"]))
+    assert [entry[2] for entry in loads] == [0, 0, 0, 0]
+    assert len(fake.weights) == 4
+    assert all(ref() is None for ref in fake.weights)
+
+
+@pytest.mark.parametrize("bad", ["crashes", "forgets", "no_room_for_four", "ignores_the_cache"])
+def test_a_model_is_gone_after_a_failed_case_too(project: pytest.Pytester, fake: Fake, bad: str) -> None:
+    """Whatever goes wrong in the last case of a model, the next model loads into an empty device."""
+    suite = write_suite(project.path, bad, "good", batch_sizes=[1, 4])
+    result = run(project, "--suite", suite)
+    loads = [entry for entry in fake.log if entry[0] == "load"]
+    assert [entry[2] for entry in loads] == [0, 0]
+    assert result.parseoutcomes()["passed"] >= 2
+
+
+@pytest.mark.parametrize("bad", ["crashes", "forgets", "ignores_the_cache"])
+def test_a_case_that_fails_has_no_number(project: pytest.Pytester, fake: Fake, bad: str) -> None:
+    """A failed case is red, and the history holds the good one alone."""
+    result = run(project, "--suite", write_suite(project.path, bad, "good"))
+    result.assert_outcomes(passed=1, failed=1)
+    bench = only_record(project)
+    assert bench["extra_info"]["case"]["model"]["name"] == "good"
+
+
+def test_wrong_work_is_named(project: pytest.Pytester, fake: Fake) -> None:
+    """The failure says which case, and what came back instead."""
+    result = run(project, "--suite", write_suite(project.path, "forgets"))
+    result.stdout.fnmatch_lines(["*forgets-1x*-hf-b1-in4-out2 did not do the work*(1, 5) tokens came back*"])
+
+
+def test_out_of_memory_is_an_outcome(project: pytest.Pytester, fake: Fake) -> None:
+    """The case is skipped with its reason, stands in the table, and the cases after it run."""
+    suite = write_suite(project.path, "no_room_for_four", "good", batch_sizes=[2, 4])
+    result = run(project, "--suite", suite, "-rs")
+    result.assert_outcomes(passed=3, skipped=1)
+    result.stdout.fnmatch_lines(
+        ["*1x* hf *4 *4 *2 *out of memory*", "*SKIPPED*out of memory: no room for 4*"]
+    )
+    (history,) = histories(project.path)
+    assert len(history["benchmarks"]) == 3
+
+
+def test_no_room_for_a_model_skips_its_cases(project: pytest.Pytester, fake: Fake) -> None:
+    """The model is tried once, its cases are skipped, and the next model loads."""
+    suite = write_suite(project.path, "no_room", "good", batch_sizes=[1, 2])
+    run(project, "--suite", suite).assert_outcomes(passed=2, skipped=2)
+    assert [entry[1].split("-")[0] for entry in fake.log if entry[0] == "load"] == ["no_room", "good"]
+
+
+def test_a_configuration_without_effect_fails_by_name(project: pytest.Pytester, fake: Fake) -> None:
+    """Every case of that load is red with the reason, none has a number."""
+    suite = write_suite(project.path, "fails_to_load", "good", batch_sizes=[1, 2])
+    result = run(project, "--suite", suite)
+    result.assert_outcomes(passed=2, errors=2)
+    result.stdout.fnmatch_lines(["*attention 'sdpa' was asked for, 'eager' is used*"])
+    assert [entry[1].split("-")[0] for entry in fake.log if entry[0] == "load"] == ["fails_to_load", "good"]
+
+
+def test_an_engine_that_is_not_here_is_skipped_before_it_loads(project: pytest.Pytester, fake: Fake) -> None:
+    """A skip with the reason, and no load."""
+    suite = write_suite(project.path, "m", engines=["deepspeed"])
+    result = run(project, "--suite", suite, "-rs")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["*SKIPPED*the engine kind 'deepspeed' is not in this version*"])
+    assert fake.log == []
+
+
+def test_without_benchmarking_the_work_is_still_done(project: pytest.Pytester, fake: Fake) -> None:
+    """--benchmark-disable runs each case once, checked, and saves nothing."""
+    suite = write_suite(project.path, "m")
+    project.runpytest("benchmarks", "--benchmark-disable", "--suite", suite).assert_outcomes(passed=1)
+    assert [entry[0] for entry in fake.log].count("generate") == 1
+    assert histories(project.path) == []
+
+
+def test_a_time_limit_skips_what_would_come_later(project: pytest.Pytester, fake: Fake) -> None:
+    """After the limit no case starts; those before it are in the history."""
+    suite = write_suite(project.path, "m", batch_sizes=[1, 2, 3, 4], output_lengths=[100], rounds=4)
+    result = run(project, "--suite", suite, "--minutes", "0.02", "-rs")
+    outcomes = result.parseoutcomes()
+    assert outcomes["passed"] + outcomes["skipped"] == 4
+    assert outcomes["passed"] >= 1
+    result.stdout.fnmatch_lines(["*SKIPPED*the time limit of 0.02 minutes is reached*"])
+    (history,) = histories(project.path)
+    assert len(history["benchmarks"]) == outcomes["passed"]
+
+
+def test_the_table_has_a_row_a_case(project: pytest.Pytester, fake: Fake) -> None:
+    """Units stand in the heading, the model over its rows, and pytest-benchmark's own table is not there."""
+    suite = write_suite(project.path, "a", "b", batch_sizes=[1, 2])
+    result = run(project, "--suite", suite)
+    text = result.stdout.str()
+    assert "latency (s)" in text
+    assert "Legend:" not in text
+    table = text[text.index("latency (s)") :].splitlines()
+    assert table[2] == "a"
+    assert table[5] == "b"
+    result.stdout.fnmatch_lines(["history: .benchmarks/*.json"])
+
+
+def test_histories_are_read_by_pytest_benchmark(project: pytest.Pytester, fake: Fake) -> None:
+    """`pytest-benchmark compare` takes two runs; --benchmark-compare shows its own table again."""
+    suite = write_suite(project.path, "m")
+    for _ in range(2):
+        run(project, "--suite", suite)
+    done = project.run("pytest-benchmark", "compare", "0001", "0002")
+    assert done.ret == 0
+    done.stdout.fnmatch_lines(["*test_generate*m-1x*b1-in4-out2*"])
+    compared = run(project, "--suite", suite, "--benchmark-compare")
+    compared.stdout.fnmatch_lines(["*Name (time in*"])
+
+
+def test_histories_stay_in_the_project_whatever_the_folder(
+    project: pytest.Pytester, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Started from elsewhere, the run is saved beside the project all the same."""
+    suite = write_suite(project.path, "m")
+    elsewhere = project.mkdir("elsewhere")
+    monkeypatch.chdir(elsewhere)
+    project.runpytest(
+        "-c", str(project.path / "pytest.ini"), "--rootdir", str(project.path),
+        str(project.path / "benchmarks"), "--benchmark-only", "--suite", str(project.path / suite),
+    ).assert_outcomes(passed=1)  # fmt: skip
+    assert len(histories(project.path)) == 1
+    assert not (elsewhere / ".benchmarks").exists()
