@@ -21,6 +21,7 @@ def project(pytester: pytest.Pytester) -> pytest.Pytester:
     """conftest.py, pytest.ini and the benchmarks in a new folder; the modules are those of this checkout."""
     shutil.copy(ROOT / "conftest.py", pytester.path)
     ini = (ROOT / "pytest.ini").read_text().replace("pythonpath = .", f"pythonpath = {ROOT}")
+    ini = ini.replace("addopts = ", "addopts = -p no:hypothesispytest ")  # it would be imported each time
     (pytester.path / "pytest.ini").write_text(ini)
     (pytester.path / "benchmarks").mkdir()
     shutil.copy(ROOT / "benchmarks" / "test_generate.py", pytester.path / "benchmarks")
@@ -31,6 +32,7 @@ def project(pytester: pytest.Pytester) -> pytest.Pytester:
 def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeEngine]]:
     """The fake engine in the place of transformers'."""
     monkeypatch.setitem(engines.KINDS, "hf", "ci.tests.fake_engine:FakeEngine")
+    monkeypatch.setattr("pytest_benchmark.plugin.get_cpu_info", dict)  # asks a process of its own, 1 s
     FakeEngine.reset()
     yield FakeEngine
     FakeEngine.reset()

@@ -1,0 +1,114 @@
+"""Test and measure on a host as it is: no network, no .venv, the Python that is running.
+
+    ci/gpu --minutes 25                       the tests, then the suite `models`
+    ci/gpu --suite latency -- -k mpt7b        another suite; what follows `--` goes to pytest
+
+Histories go to ci/baselines/<hardware>/, where they can be committed. The measurement runs even where
+a test failed, and what was measured before the time is over is kept.
+
+Exit codes: 0 all well, 1 a test or a case failed, 3 something is missing here, 4 bad input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FAILED, MISSING, BAD_INPUT = 1, 3, 4
+PACKAGES = {
+    "torch": "torch",
+    "transformers": "transformers",
+    "pytest": "pytest",
+    "pytest_benchmark": "pytest-benchmark",
+    "yaml": "pyyaml",
+}
+SHARE_OF_TESTS = 0.3  # of the time: the tests must leave enough for what only a GPU can show
+GRACE_S = 120.0  # for a case in flight to end, and for the history to be written
+
+
+def missing() -> list[str]:
+    """The packages that are not here, by the names under which they are installed."""
+    return [name for module, name in PACKAGES.items() if importlib.util.find_spec(module) is None]
+
+
+def has_gpu() -> bool:
+    """Whether torch sees a GPU; in a process of its own, so that this one holds no device."""
+    ask = "import sys, torch; sys.exit(not torch.cuda.is_available())"
+    return subprocess.run([sys.executable, "-c", ask]).returncode == 0
+
+
+def pytest(arguments: Sequence[str], limit_s: float) -> int:
+    """Run pytest; after `limit_s` it is interrupted, so that it can save what it has, then killed."""
+    command = [sys.executable, "-P", "-m", "pytest", "-c", str(ROOT / "pytest.ini"), "--rootdir", str(ROOT)]
+    process = subprocess.Popen([*command, *arguments])
+    for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        try:
+            return process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            print(f"gpu: the time is over, {stop.name} to pytest", file=sys.stderr)
+            process.send_signal(stop)
+            limit_s = GRACE_S / 4
+    return process.wait()
+
+
+def keep(history: Path, baselines: Path, suite: str) -> Path:
+    """Move a history to its hardware's folder, named after suite and time; where it is then."""
+    label = json.loads(history.read_text(encoding="utf-8"))["machine_info"]["inference"]["label"]
+    folder = baselines / label
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp = time.strftime("%Y%m%d_%H%M%S", time.gmtime())
+    return Path(shutil.move(history, folder / f"{Path(suite).stem}_{stamp}.json"))
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="ci/gpu", description="Test and measure on a GPU host as it is.")
+    parser.add_argument("--minutes", type=float, default=25.0, help="for all of it (default: %(default)g)")
+    parser.add_argument("--suite", default="models", help="what to measure (default: %(default)s)")
+    parser.add_argument("--baselines", type=Path, default=ROOT / "ci" / "baselines", metavar="FOLDER")
+    parser.add_argument("--skip-tests", action="store_true", help="measure at once")
+    parser.add_argument("--cpu", action="store_true", help="go through the same steps without a GPU")
+    parser.add_argument("pytest", nargs="*", metavar="-- PYTEST_OPTION")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do it all; the exit code."""
+    options = parse(arguments)
+    start = time.monotonic()
+    if lacking := missing():
+        print(f"gpu: {sys.executable} has no {', '.join(lacking)}", file=sys.stderr)
+        return MISSING
+    if not options.cpu and not has_gpu():
+        print(f"gpu: the torch of {sys.executable} sees no GPU; --cpu does without", file=sys.stderr)
+        return MISSING
+    total_s = 60 * options.minutes
+    failed = False
+    if not options.skip_tests:
+        tests = [str(ROOT / "ci" / "tests"), "--benchmark-disable", "-q"]
+        failed = pytest(tests, SHARE_OF_TESTS * total_s) != 0
+    with tempfile.TemporaryDirectory() as folder:
+        history = Path(folder) / "history.json"
+        left_s = total_s - (time.monotonic() - start)
+        measure = [str(ROOT / "benchmarks"), "--benchmark-only", "--suite", options.suite]
+        measure += ["--benchmark-json", str(history), "--minutes", str(left_s / 60), *options.pytest]
+        code = pytest(measure, left_s + GRACE_S)
+        if history.exists():
+            print(f"gpu: history in {keep(history, options.baselines, options.suite)}")
+    if code == BAD_INPUT:
+        return BAD_INPUT
+    return FAILED if failed or code != 0 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
