@@ -103,7 +103,7 @@ def main(arguments: Sequence[str]) -> int:
         measure = [str(ROOT / "benchmarks"), "--benchmark-only", "--suite", options.suite]
         measure += ["--benchmark-json", str(history), "--minutes", str(left_s / 60), *options.pytest]
         code = pytest(measure, left_s + GRACE_S)
-        if history.exists():
+        if history.exists() and history.stat().st_size:
             print(f"gpu: history in {keep(history, options.baselines, options.suite)}")
     if code == BAD_INPUT:
         return BAD_INPUT

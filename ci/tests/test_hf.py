@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import weakref
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from fixtures.engines.protocol import CannotLoad, OutOfMemory, WorkNotDone
 from fixtures.workload import make_prompts
 
 pytestmark = pytest.mark.slow
+pytest_plugins = ["pytester"]
 
 MPT = {"model_type": "mpt", "d_model": 64, "n_heads": 4, "n_layers": 2, "max_seq_len": 64, "vocab_size": 128}
 LLAMA = {
@@ -285,3 +287,67 @@ def test_the_memory_peak_begins_anew() -> None:
     assert after is not None
     assert during - before > 150_000_000
     assert during - after > 150_000_000
+
+
+REMOTE_CONFIG = """
+from transformers import LlamaConfig
+class OddConfig(LlamaConfig):
+    model_type = "odd"
+"""
+REMOTE_MODEL = """
+from transformers import LlamaForCausalLM
+from .configuration_odd import OddConfig
+class OddForCausalLM(LlamaForCausalLM):
+    config_class = OddConfig
+"""
+
+
+def test_trusted_code_of_a_checkpoint_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An architecture that only the checkpoint's own code knows; what the code is for, it does."""
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    auto_map = {
+        "AutoConfig": "configuration_odd.OddConfig",
+        "AutoModelForCausalLM": "modeling_odd.OddForCausalLM",
+    }
+    architecture = {**LLAMA, "model_type": "odd", "auto_map": auto_map}
+    (folder / "config.json").write_text(json.dumps(architecture))
+    (folder / "configuration_odd.py").write_text(REMOTE_CONFIG)
+    (folder / "modeling_odd.py").write_text(REMOTE_MODEL)
+    hf = HfEngine()
+    hf.load(case(architecture, remote_code=str(folder)), seed=17)
+    assert type(hf.model).__name__ == "OddForCausalLM"
+    hf.check(work_of(hf))
+    with pytest.raises(CannotLoad, match="odd"):
+        HfEngine().load(case(architecture), seed=17)
+
+
+def test_real_models_leave_nothing_in_a_session(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three real models in one session, the first of them with a failing case: each loads alone."""
+    alive: list[weakref.ref[Any]] = []
+    at_load: list[int] = []
+    load, verify = HfEngine.load, HfEngine.verify
+
+    def watched_load(self: HfEngine, case: Case, seed: int) -> dict[str, Any]:
+        at_load.append(sum(ref() is not None for ref in alive))
+        facts = load(self, case, seed)
+        alive.append(weakref.ref(self.model))
+        return facts
+
+    def failing_verify(self: HfEngine, work: Any, tokens: torch.Tensor) -> None:
+        if len(alive) == 1 and work.prompts.shape[0] == 2:
+            raise WorkNotDone("planted")
+        verify(self, work, tokens)
+
+    monkeypatch.setattr(HfEngine, "load", watched_load)
+    monkeypatch.setattr(HfEngine, "verify", failing_verify)
+    models = [{"name": name, "architecture": ALL[name]} for name in ("llama", "mpt", "falcon")]
+    sweep = {"name": "s", "batch_sizes": [1, 2], "input_lengths": [8], "output_lengths": [3]}
+    (project.path / "s.yaml").write_text(json.dumps({"models": models, "sweeps": [sweep]}))
+    result = project.runpytest("benchmarks", "--benchmark-only", "--suite", "s.yaml", "--rounds=1")
+    result.assert_outcomes(passed=5, failed=1)
+    assert at_load == [0, 0, 0]
+    assert all(ref() is None for ref in alive)

@@ -1,0 +1,101 @@
+"""The README's commands, each run in a copy of the project, and its figures, held against their histories."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ci.tests.conftest import ROOT
+from fixtures.core.text import results_table, significant
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [
+    command
+    for block in re.findall(r"^```sh\n(.*?)^```", README, re.M | re.S)
+    for command in block.splitlines()
+]
+FILES = re.findall(r"^```yaml\n# (\S+)\n(.*?)^```", README, re.M | re.S)
+ENVIRONMENT = ROOT / ".venv"
+QUICK = "--rounds=1 --warmup-rounds=0"  # what is said in a command itself comes later, and wins
+CONFIG = {
+    "model_type": "llama", "vocab_size": 128, "hidden_size": 64, "intermediate_size": 96,
+    "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 128,
+}  # fmt: skip
+
+needs_environment = pytest.mark.skipif(
+    not (ENVIRONMENT / "stamp").exists(), reason="the commands need the environment that ci/test makes"
+)
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project as a new user has it, with this one's environment, the README's files and a checkpoint."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    folder = tmp_path_factory.mktemp("readme") / "project"
+    ignored = shutil.ignore_patterns(
+        ".git", ".venv*", ".*_cache", ".benchmarks", ".hypothesis", "__pycache__"
+    )
+    shutil.copytree(ROOT, folder, ignore=ignored)
+    (folder / ".venv").symlink_to(ENVIRONMENT)
+    for name, text in FILES:
+        (folder / name).write_text(text, encoding="utf-8")
+    keys: dict[str, Any] = dict(CONFIG)
+    config = AutoConfig.for_model(keys.pop("model_type"), **keys)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder / "checkpoint")
+    return folder
+
+
+def test_there_are_commands_and_files() -> None:
+    """What the tests below go through is not empty."""
+    assert len(COMMANDS) > 10
+    assert [name for name, _ in FILES] == ["mine.yaml", "foundry.yaml"]
+
+
+@needs_environment
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_works(command: str, copy: Path) -> None:
+    """With fewer rounds, and the tests' own command without running them within themselves."""
+    told, expected = command, 0
+    if command == "ci/test":
+        told = "ci/test --collect-only -q"
+    if command.startswith("ci/gpu"):  # gone through on a CPU in test_gpu.py
+        expected = 3
+    env = {**os.environ, "PYTEST_ADDOPTS": QUICK, "PYTHON": sys.executable}
+    done = subprocess.run(told, shell=True, cwd=copy, env=env, capture_output=True, text=True)
+    assert done.returncode == expected, done.stdout + done.stderr
+    if "bench" in told and "--collect-only" not in told and "harness" not in told:
+        assert "history: .benchmarks/" in done.stdout
+        assert re.search(r"\b[1-9]\d* passed", done.stdout)
+
+
+def baseline(name: str) -> dict[str, Any]:
+    """A history of ci/baselines."""
+    (file,) = (ROOT / "ci" / "baselines" / "1xcpu").glob(f"{name}_*.json")
+    history = json.loads(file.read_text(encoding="utf-8"))
+    assert isinstance(history, dict)
+    return history
+
+
+def test_the_table_is_that_of_the_history() -> None:
+    """Every row of the README's table, digit by digit."""
+    benches = baseline("default")["benchmarks"]
+    lines = results_table([(bench["extra_info"], bench["stats"]["data"]) for bench in benches])
+    assert "\n".join(lines) in README
+
+
+def test_the_ratios_are_those_of_the_history() -> None:
+    """Every ratio of the harness, as its history has it."""
+    ratios = [ratio for b in baseline("harness")["benchmarks"] for ratio in b["extra_info"]["ratios"]]
+    assert len(ratios) == 6
+    for ratio in ratios:
+        assert f"| {ratio['what']} | {significant(ratio['value'])} |" in README

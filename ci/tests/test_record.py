@@ -1,0 +1,63 @@
+"""The record of a measured case: its keys, and its numbers by hand."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from fixtures.core.case import Case, EngineSpec, HardwareSpec, ModelSpec, Point
+from fixtures.core.record import RECORD_VERSION, make_record
+from fixtures.core.suite import Protocol
+
+CASE = Case(
+    ModelSpec("m", {"model_type": "mpt"}), HardwareSpec("cpu", "cpu"), 1, EngineSpec("hf"), Point(4, 32, 10)
+)
+
+
+def record(seconds: list[float], **load: Any) -> dict[str, Any]:
+    """The record of the case with so many seconds."""
+    return make_record(
+        case=CASE,
+        suite="own",
+        protocol=Protocol(rounds=4, warmup_rounds=2, seed=7),
+        seconds=seconds,
+        warmup_s=[9.0, 8.0],
+        load=load,
+        peak_memory_bytes=123,
+        versions={"torch": "2.13", "deepspeed": None},
+        machine={"label": "1xcpu"},
+    )
+
+
+def test_a_record_holds_the_case_how_it_was_measured_and_what_came_out() -> None:
+    """Rounds of 1, 1, 1 and 5 s: mean 2 s, median 1 s; 4 * 10 / 2 = 20 tokens/s, 2000 / 10 = 200 ms."""
+    assert record([1.0, 1.0, 1.0, 5.0], load_s=3.5, parameters=10) == {
+        "record_version": RECORD_VERSION,
+        "suite": "own",
+        "case": CASE.as_dict(),
+        "protocol": {"rounds": 4, "warmup_rounds": 2, "seed": 7},
+        "latency_mean_s": 2.0,
+        "latency_median_s": 1.0,
+        "output_tokens_per_s": 20.0,
+        "ms_per_output_token": 200.0,
+        "warmup_s": [9.0, 8.0],
+        "peak_memory_bytes": 123,
+        "load_s": 3.5,
+        "parameters": 10,
+        "versions": {"torch": "2.13", "deepspeed": None},
+        "machine": {"label": "1xcpu"},
+    }
+
+
+def test_a_record_is_json_without_nan() -> None:
+    """And comes back the same."""
+    made = record([1.0, 2.0])
+    assert json.loads(json.dumps(made, allow_nan=False)) == made
+
+
+def test_a_case_without_timed_rounds_has_no_record() -> None:
+    """Never pass without measuring."""
+    with pytest.raises(ValueError, match="no timed rounds"):
+        record([])
