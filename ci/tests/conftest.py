@@ -28,6 +28,27 @@ def project(pytester: pytest.Pytester) -> pytest.Pytester:
     return pytester
 
 
+FAKED = """
+import json
+from ci.tests.fake_engine import FakeEngine
+from fixtures import engines
+
+engines.KINDS["hf"] = "ci.tests.fake_engine:FakeEngine"
+
+
+def pytest_sessionfinish(session):
+    (session.config.rootpath / "log.json").write_text(json.dumps(FakeEngine.log))
+"""
+
+
+@pytest.fixture
+def faked(project: pytest.Pytester) -> pytest.Pytester:
+    """A project whose own processes use the fake engine too, and leave its log in log.json."""
+    conftest = project.path / "conftest.py"
+    conftest.write_text(conftest.read_text() + FAKED)
+    return project
+
+
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeEngine]]:
     """The fake engine in the place of transformers'."""

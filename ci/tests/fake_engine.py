@@ -14,7 +14,10 @@ STEP_S = 0.001
 
 
 class Weights:
-    """Stands for a model's memory: something that can be seen to be gone."""
+    """Stands for a model: it can be seen to be gone, and holds itself as modules hold their parents."""
+
+    def __init__(self) -> None:
+        self.itself = self
 
 
 class FakeEngine:
@@ -36,12 +39,12 @@ class FakeEngine:
         self.name = case.model.name
         alive = sum(ref() is not None for ref in self.weights)
         self.log.append(("load", case.load_key, alive))
+        self.model = Weights()
+        self.weights.append(weakref.ref(self.model))
         if self.name == "fails_to_load":
             raise CannotLoad("attention 'sdpa' was asked for, 'eager' is used")
         if self.name == "no_room":
             raise OutOfMemory("16 GB asked for, 8 GB free")
-        self.model = Weights()
-        self.weights.append(weakref.ref(self.model))
         return {"load_s": 0.0, "parameters": 10, "parameter_bytes": 20, "vocab_size": 100, "seed": seed}
 
     def prepare(self, prompts: Sequence[Sequence[int]], output_len: int) -> Any:
@@ -62,9 +65,10 @@ class FakeEngine:
         if self.name == "no_room_for_four" and batch_size >= 4:
             raise OutOfMemory("no room for 4")
         if self.name == "crashes" and self._calls() == 3:
-            raise RuntimeError("device-side assert")
+            held_by_the_traceback = self.model
+            raise RuntimeError(f"device-side assert in {held_by_the_traceback}")
         time.sleep(STEP_S * output_len)
-        short = self.name == "forgets" and self._calls() == 3
+        short = {"forgets": 3, "forgets_at_the_end": 8}.get(self.name) == self._calls()
         return (batch_size, input_len + output_len - short)
 
     def _calls(self) -> int:

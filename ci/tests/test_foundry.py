@@ -141,6 +141,7 @@ def test_a_file_of_llm_foundry_is_told_from_a_suite_by_its_keys() -> None:
         (MPT, True),
         (CHECKPOINT, True),
         ("model: {}", True),
+        ("benchmark_name: x", True),
         ("models: [mpt7b]", False),
         ("{}", False),
     ):
@@ -326,12 +327,27 @@ def paths(node: Node, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
 ALL_KEYS = [
     (text, ".".join(path)) for text in (MPT, CHECKPOINT) for path in paths(parse_yaml(text, "f.yaml"))
 ]
-EXTRA_KEYS = """
-own dist_timeout model.own model.ffn_config.ffn_type model.ffn_config.own model.loss_fn model.fc_type
-model.use_cache model.learned_pos_emb model.embedding_fraction model.tie_word_embeddings model.tokenizer_name
-model.init_config.name model.attn_pdrop model.attn_config.own model.attn_config.rope
-model.attn_config.kv_n_heads model.attn_config.sliding_window_size model.attn_config.qk_gn
-""".split()
+EXTRA_KEYS = [
+    "own",
+    "dist_timeout",
+    "model.own",
+    "model.ffn_config.ffn_type",
+    "model.ffn_config.own",
+    "model.loss_fn",
+    "model.fc_type",
+    "model.use_cache",
+    "model.learned_pos_emb",
+    "model.embedding_fraction",
+    "model.tie_word_embeddings",
+    "model.tokenizer_name",
+    "model.init_config.name",
+    "model.attn_pdrop",
+    "model.attn_config.own",
+    "model.attn_config.rope",
+    "model.attn_config.kv_n_heads",
+    "model.attn_config.sliding_window_size",
+    "model.attn_config.qk_gn",
+]
 ALL_KEYS += [(MPT, key) for key in EXTRA_KEYS]
 ALL_KEYS += [(CHECKPOINT, key) for key in ("own", "model.own", "seed", "precision")]
 OTHER_VALUES = {
@@ -382,7 +398,11 @@ def test_every_key_changes_the_suite_or_is_named_by_a_warning_or_refused(text: s
         assert f"{key}: " in after
         return
     whole = key.split(".")[0] if key.startswith("tokenizer.") else key.removesuffix(".name")
-    said = (f": {key}: has no effect", f": {whole}: has no effect", f"{key.partition('.')[2]} is not true")
+    said = (
+        f": {key}: has no effect",
+        f": {whole}: has no effect",
+        f"{key.partition('.')[2] or key} is not true",
+    )
     named = any(part in line for line in after.warnings for part in said)
     changed = (after.name, after.entries, after.protocol) != (before.name, before.entries, before.protocol)
     assert changed or named
@@ -521,36 +541,35 @@ def test_a_key_that_a_benchmark_needs_is_missed(key: str, message: str) -> None:
             replaced(CHECKPOINT, "use_flash_attention_2", "1"),
             "f.yaml:11: model.use_flash_attention_2: must be true or false, and is a whole number",
         ),
-        (
-            replaced(MPT, "model_dtype", "int8"),
-            f"f.yaml:{line_of(MPT, 'model_dtype')}: model_dtype: 'int8' is not known; known: bf16, fp16, fp32",
-        ),
-        (
-            replaced(MPT, "autocast_dtype", "fp32"),
-            f"f.yaml:{line_of(MPT, 'autocast_dtype')}: autocast_dtype: 'fp32' is not known; known: bf16, fp16",
-        ),
-        (
-            replaced(MPT, "use_deepspeed", "maybe"),
-            f"f.yaml:{line_of(MPT, 'use_deepspeed')}: use_deepspeed: must be true or false, and is text",
-        ),
-        (
-            replaced(MPT, "num_batches", "0"),
-            f"f.yaml:{line_of(MPT, 'num_batches')}: num_batches: is 0; it must be at least 1",
-        ),
-        (
-            replaced(MPT, "device", "cuda:1"),
-            f"f.yaml:{line_of(MPT, 'device')}: device: 'cuda:1' is not taken; write null, cpu or cuda, "
-            "and choose a GPU with CUDA_VISIBLE_DEVICES",
-        ),
-        (
-            replaced(MPT, "batch_sizes", "[1, many]"),
-            f"f.yaml:{line_of(MPT, 'batch_sizes')}: batch_sizes: must be a whole number of at least 1, and is text",
-        ),
     ],
 )
-def test_a_value_that_is_not_right_is_refused_by_line_and_key(text: str, message: str) -> None:
+def test_a_model_that_is_not_right_is_refused_by_line_and_key(text: str, message: str) -> None:
     """And told what would be right."""
     assert refusal(text) == message
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("model_dtype", "int8", "'int8' is not known; known: bf16, fp16, fp32"),
+        ("autocast_dtype", "fp32", "'fp32' is not known; known: bf16, fp16"),
+        ("use_deepspeed", "maybe", "must be true or false, and is text"),
+        ("use_cache", "1", "must be true or false, and is a whole number"),
+        ("num_batches", "0", "is 0; it must be at least 1"),
+        ("num_warmup_batches", "-1", "is -1; it must be at least 0"),
+        ("seed", "x", "must be a whole number of at least 0, and is text"),
+        (
+            "device",
+            "cuda:1",
+            "'cuda:1' is not taken; write null, cpu or cuda, and choose a GPU with CUDA_VISIBLE_DEVICES",
+        ),
+        ("batch_sizes", "[1, many]", "must be a whole number of at least 1, and is text"),
+        ("input_lengths", "8", "must be a list, and is a whole number"),
+    ],
+)
+def test_a_value_that_is_not_right_is_refused_by_line_and_key(key: str, value: str, message: str) -> None:
+    """And told what would be right."""
+    assert refusal(replaced(MPT, key, value)) == f"f.yaml:{line_of(MPT, key)}: {key}: {message}"
 
 
 @pytest.mark.parametrize(

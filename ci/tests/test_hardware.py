@@ -14,7 +14,7 @@ from fixtures.core.errors import InputError
 from fixtures.core.hardware import Device, machine_of, parse_amd, parse_machine, parse_nvidia, visible
 from fixtures.core.sweep import Machine
 
-FUZZ = settings(deadline=None, derandomize=True, max_examples=150)
+FUZZ = settings(deadline=None, derandomize=True, max_examples=80)
 MIB = 1024 * 1024
 
 # nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader
@@ -84,7 +84,7 @@ def test_eight_devices_of_which_three_are_others_are_five_of_the_first_kind() ->
         "NVIDIA L4, 23034 MiB",
         ", 23034 MiB, 550.54.15",
         "NVIDIA L4, 23034, 550.54.15",
-        "a, b, c, 3 MiB, d",
+        "NVIDIA L4, 23034 MiB, 550.54.15, more",
     ],
 )
 def test_text_that_is_no_list_of_devices_has_none(text: str) -> None:
@@ -174,6 +174,7 @@ def test_an_amd_device_that_the_library_has_not_is_named_after_its_report() -> N
         "ERROR: No DRM devices available. Exiting",
         "device,Driver version\nsystem,6.8.5\n",
         json.dumps(SYSTEM),
+        json.dumps({"gpu0": mi300x()} | SYSTEM),
         json.dumps({"card0": mi300x(name="N/A")} | SYSTEM),
         json.dumps({"card0": {"Card Model": "0x74a1"}} | SYSTEM),
         json.dumps({"card0": "AMD Instinct MI300X", "system": None}),

@@ -14,11 +14,6 @@ from ci.tests.conftest import write_suite
 
 pytest_plugins = ["pytester"]
 
-FAKE = """
-from fixtures import engines
-engines.KINDS["hf"] = "ci.tests.fake_engine:FakeEngine"
-"""
-
 
 def on_a_terminal(project: pytest.Pytester, *arguments: str) -> str:
     """Everything that pytest writes to a terminal of its own."""
@@ -39,14 +34,6 @@ def on_a_terminal(project: pytest.Pytester, *arguments: str) -> str:
     os.close(main)
     assert process.wait() == 0, written.decode()
     return written.decode()
-
-
-@pytest.fixture
-def faked(project: pytest.Pytester) -> pytest.Pytester:
-    """A project whose own processes use the fake engine too."""
-    conftest = project.path / "conftest.py"
-    conftest.write_text(conftest.read_text() + FAKE)
-    return project
 
 
 def test_a_terminal_has_one_live_line(faked: pytest.Pytester) -> None:

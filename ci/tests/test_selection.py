@@ -121,3 +121,12 @@ def test_set_reaches_every_sweep(project: pytest.Pytester) -> None:
     ids = listed(project, "--hardware", "1xcpu", *arguments)
     assert {i.partition("-hf-")[2] for i in ids} == {"b2-in64-out32", "b4-in64-out32"}
     assert len(ids) == 6
+
+
+def test_any_other_model_takes_the_default_sweeps_of_this_machine(project: pytest.Pytester) -> None:
+    """A context of 256 is enough for the sweeps of a CPU; that those of a GPU are longer does not matter."""
+    folder = project.mkdir("My-Model.v2")
+    (folder / "config.json").write_text('{"model_type": "llama", "max_position_embeddings": 256}')
+    ids = listed(project, "--model", str(folder), "--hardware", "1xcpu")
+    assert len(ids) == 6
+    assert all(i.startswith("my_model_v2-1xcpu-hf-b") for i in ids)

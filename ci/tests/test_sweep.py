@@ -160,7 +160,7 @@ def test_a_model_and_a_load_that_come_back_in_a_later_entry_join_the_first() -> 
 def test_a_case_that_is_asked_for_twice_is_measured_once() -> None:
     """By two selectors, two entries, two sweeps."""
     entry = "models: [mpt7b], hardware: [1xa100_80gb, 1xgpu, 1xany], sweeps: [throughput_short, {}]"
-    other = "{batch_sizes: [4, 8], input_lengths: [64], output_lengths: [16]}"
+    other = "{batch_sizes: [4, 8], input_lengths: [128], output_lengths: [32]}"
     selection = here(
         f"entries:\n- {{{entry.format(other)}}}\n- {{{entry.format('latency_short')}}}", on("a100_80gb")
     )
@@ -168,10 +168,10 @@ def test_a_case_that_is_asked_for_twice_is_measured_once() -> None:
     assert ids(selection) == [
         f"mpt7b-1xa100_80gb-hf-{point}"
         for point in (
-            "b1-in64-out16",
-            "b2-in64-out16",
-            "b4-in64-out16",
-            "b8-in64-out16",
+            "b1-in128-out32",
+            "b2-in128-out32",
+            "b4-in128-out32",
+            "b8-in128-out32",
             "b1-in32-out1",
             "b1-in32-out11",
             "b1-in32-out31",

@@ -112,18 +112,10 @@ def test_a_table_has_units_in_its_heading_and_a_row_a_case_under_its_model() -> 
             (record("second", 16, 0.5, peak=None), [0.5, 0.5, 0.5]),
         ]
     )
-    assert [re.split(r"\s{2,}", line.strip()) for line in lines] == [
-        [
-            "machine and engine",
-            "batch",
-            "input (tokens)",
-            "output (tokens)",
-            "latency (s)",
-            "min-max (s)",
-            "output (tokens/s)",
-            "per output token (ms)",
-            "peak memory (GB)",
-        ],
+    heading, *rows = lines
+    for column in ("batch", "tokens in", "latency s", "min-max s", "tokens/s", "ms/token", "GB"):
+        assert column in heading
+    assert [re.split(r"\s{2,}", row.strip()) for row in rows] == [
         ["-" * len(lines[0])],
         ["first"],
         ["2xa100_80gb hf", "4", "512", "10", "2.00", "1.50-2.50", "20.0", "200", "2.50"],
@@ -140,7 +132,7 @@ def test_the_columns_of_a_table_stand_under_their_headings() -> None:
     )
     assert (model, row[:2], row[2:16]) == ("m", "  ", "2xa100_80gb hf")
     assert row.index("4  ") + 1 == out_of_memory.index("128") + 3 == heading.index("batch") + 5
-    assert row.index("2.50") + 4 == heading.index("(GB)") + 4 == len(heading)
+    assert row.index("2.50") + 4 == heading.index("GB") + 2 == len(heading)
     assert row.index("2.00") + 4 == out_of_memory.index("memory") + 6
 
 

@@ -331,6 +331,11 @@ def test_every_value_knows_its_line_and_its_dotted_key() -> None:
             "s.yaml:1: a: '9223372036854775808' is no text, finite number of at most 64 bits, "
             "true, false or null",
         ),
+        ("\na: =", "s.yaml:2: a: '=' is no text, finite number of at most 64 bits, true, false or null"),
+        (
+            "\na: " + "9" * 5000,
+            f"s.yaml:2: a: '{'9' * 200}' is no text, finite number of at most 64 bits, true, false or null",
+        ),
         ("a: &x 1\nb: *x", "s.yaml:2: is no valid yaml: aliases (*name) are not taken here"),
         ("a: 1\nb: !!set {x}", "s.yaml:2: is no valid yaml: tags (!name) are not taken here"),
         ("a: !!str 1", "s.yaml:1: is no valid yaml: tags (!name) are not taken here"),
