@@ -6,12 +6,14 @@ import dataclasses
 import itertools
 import json
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fixtures.core import library
+from fixtures.core import case as case_module
+from fixtures.core import foundry, hardware, library, metrics, node, suite, sweep
 from fixtures.core.case import (
     ATTENTIONS,
     DTYPE_BYTES,
@@ -192,6 +194,26 @@ def test_equal_cases_are_one_key_and_different_ones_are_not() -> None:
     assert hash(first) == hash(same)
     assert other.id == first.id
     assert len({first, same, other, case(point=(1, 2, 4))}) == 3
+
+
+VALUE_CLASSES = [
+    value
+    for module in (case_module, foundry, hardware, metrics, node, suite, sweep)
+    for value in vars(module).values()
+    if isinstance(value, type) and dataclasses.is_dataclass(value) and value.__module__ == module.__name__
+]
+
+
+def test_value_classes_are_found() -> None:
+    """At least those of a case, a suite, a machine and a measurement."""
+    names = {value.__name__ for value in VALUE_CLASSES}
+    assert names >= {"Case", "Device", "Entry", "Grid", "Latency", "Machine", "Node", "Selection", "Suite"}
+
+
+@pytest.mark.parametrize("value", VALUE_CLASSES)
+def test_a_value_class_is_frozen(value: Any) -> None:
+    """What is a key, or shared through a cache, cannot be changed by anyone."""
+    assert value.__dataclass_params__.frozen
 
 
 def test_a_case_as_plain_values_holds_all_that_a_record_needs() -> None:
