@@ -611,6 +611,15 @@ def test_the_seed_is_the_files_seed_else_its_global_one() -> None:
     assert not any("global_seed" in line for line in read(MPT).warnings)
 
 
+def test_an_attention_of_which_nothing_is_said_is_that_of_transformers_mpt() -> None:
+    """With a warning, since llm-foundry's would have learned positions."""
+    text = LIBRARYS_1B.replace("  attn_config:\n    alibi: true\n    attn_impl: torch\n", "")
+    suite = read(text)
+    assert only(suite).models == (library.model("mpt1b"),)
+    assert len(suite.warnings) == 1
+    assert "attn_config.alibi is not true" in suite.warnings[0]
+
+
 def test_a_key_that_nothing_refers_to_is_warned_of() -> None:
     """And one that is referred to is not."""
     text = f"{MPT}own: 1\nother: [1]\n"
@@ -684,7 +693,11 @@ def test_a_reference_to_nothing_or_itself_is_refused_where_it_stands(text: str, 
 
 
 def test_references_behind_references_end() -> None:
-    """20 in a row are followed; what doubles at every step stops at 1000."""
+    """20 in a row and 1000 in all are followed; what doubles at every step is stopped."""
+    many = "a: 1\n" + "".join(f"k{n}: ${{a}}\n" for n in range(1000))
+    assert resolved(many)[1] == {"a"}
+    with pytest.raises(InputError, match=r"^f\.yaml:1002: k1000: \$\{a\} leads too far"):
+        resolved(f"{many}k1000: ${{a}}\n")
     chain = "k0: 1\n" + "".join(f"k{n}: ${{k{n - 1}}}\n" for n in range(1, 21))
     value, _ = resolved(chain)
     assert isinstance(value, dict)

@@ -268,6 +268,8 @@ def test_a_definition_has_defaults_for_what_it_does_not_say() -> None:
 
 def test_a_definition_is_read_into_the_fields_of_its_names() -> None:
     """Each from its own key."""
+    model = library.model("mpt7b")
+    assert (model.name, model.hub, model.context_len) == ("mpt7b", "mosaicml/mpt-7b", 4096)
     device = library.read_hardware(
         "own",
         parse_yaml(

@@ -18,7 +18,7 @@ entries:
   - models: [mpt7b, llama7b]
     hardware: [1xa100_80gb]
     engines: [hf_eager, hf]
-    sweeps: [throughput, latency_short]
+    sweeps: [throughput, latency]
   - models: [mpt7b]
     sweeps:
       - name: mine
@@ -126,9 +126,9 @@ def test_a_setting_with_line_breaks_is_refused_in_one_line() -> None:
             "--set: engines.hf_fp16.use_cache: this suite uses no engine 'hf_fp16'; known: hf, hf_eager",
         ),
         (
-            "sweeps.latency.batch_sizes=[1]",
-            "--set: sweeps.latency.batch_sizes: this suite uses no sweep 'latency'; "
-            "did you mean 'latency_short'? known: latency_short, mine, throughput",
+            "sweeps.latency_short.batch_sizes=[1]",
+            "--set: sweeps.latency_short.batch_sizes: this suite uses no sweep 'latency_short'; "
+            "did you mean 'latency'? known: latency, mine, throughput",
         ),
         (
             "hardware=[1xh10_80gb]",
@@ -176,16 +176,16 @@ def test_models_hardware_engines_and_sweeps_are_set_in_every_entry() -> None:
         assert names(entry) == [["mpt1b"], ["deepspeed"]]
         assert entry.hardware == (Selector(2, "gpu"),)
     assert len(lengths(first)) == len(lengths(second)) == 2
-    (first, second) = changed("sweeps=[throughput_short]").entries
-    assert lengths(first) == lengths(second) == [((1, 2, 4), (64,), (16,))]
+    (first, second) = changed("sweeps=[throughput]").entries
+    assert lengths(first) == lengths(second) == [((1, 2, 4, 8, 16, 32, 64), (512,), (64,))]
     assert names(second) == [["mpt7b"], ["hf"]]
 
 
 def test_entries_that_settings_make_equal_are_one() -> None:
     """As where all four keys are set."""
-    everything = ("models=[mpt1b]", "hardware=[1xany]", "engines=[hf]", "sweeps=[throughput_short]")
+    everything = ("models=[mpt1b]", "hardware=[1xany]", "engines=[hf]", "sweeps=[throughput]")
     (entry,) = changed(*everything, "batch_sizes=[2]").entries
-    assert lengths(entry) == [((2,), (64,), (16,))]
+    assert lengths(entry) == [((2,), (512,), (64,))]
 
 
 def test_sweeps_that_settings_make_equal_are_one() -> None:
@@ -200,7 +200,7 @@ def test_lengths_are_set_in_every_grid_of_every_sweep() -> None:
     """Grids that become equal are one."""
     suite = changed("batch_sizes=[5, max]")
     assert [lengths(entry) for entry in suite.entries] == [
-        [((5, "max"), (512,), (64,)), ((5, "max"), (32,), (1, 11, 31))],
+        [((5, "max"), (512,), (64,)), ((5, "max"), (128, 2048), (1, 11, 101, 1001))],
         [((5, "max"), (8,), (1,)), ((5, "max"), (8,), (2,))],
     ]
     suite = changed("output_lengths=[7]", "input_lengths=[6, 4]", "batch_sizes=[5]")
@@ -212,9 +212,12 @@ def test_lengths_are_set_in_every_grid_of_every_sweep() -> None:
 
 def test_lengths_of_one_sweep_leave_the_others_as_they_are() -> None:
     """A sweep of the library, and one of the suite's own, in one go."""
-    suite = changed("sweeps.latency_short.output_lengths=[2]", "sweeps.mine.input_lengths=[3]")
+    suite = changed("sweeps.latency.output_lengths=[2]", "sweeps.mine.input_lengths=[3]")
     first, second = suite.entries
-    assert lengths(first) == [((1, 2, 4, 8, 16, 32, 64), (512,), (64,)), ((1,), (32,), (2,))]
+    assert lengths(first) == [
+        ((1, 2, 4, 8, 16, 32, 64), (512,), (64,)),
+        ((1, 4, 16, 64, "max"), (128, 2048), (2,)),
+    ]
     assert lengths(second) == [((1, 2), (3,), (1,)), ((3,), (3,), (2,))]
 
 
@@ -272,13 +275,13 @@ def test_a_model_that_is_changed_twice_goes_by_its_new_name() -> None:
 
 def test_a_suite_without_entries_takes_settings_too() -> None:
     """It is an entry itself."""
-    text = "models: [mpt7b]\nsweeps: [throughput_short]"
+    text = "models: [mpt7b]\nsweeps: [throughput]"
     suite = changed(
         "batch_sizes=[2]", "engines=[hf_eager]", "engines.hf_eager.dtype=float16", "rounds=1", text=text
     )
     (entry,) = suite.entries
     assert names(entry) == [["mpt7b"], ["hf_eager_dtype_float16"]]
-    assert lengths(entry) == [((2,), (64,), (16,))]
+    assert lengths(entry) == [((2,), (512,), (64,))]
     assert suite.protocol.rounds == 1
 
 

@@ -159,24 +159,17 @@ def test_a_model_and_a_load_that_come_back_in_a_later_entry_join_the_first() -> 
 
 def test_a_case_that_is_asked_for_twice_is_measured_once() -> None:
     """By two selectors, two entries, two sweeps."""
-    entry = "models: [mpt7b], hardware: [1xa100_80gb, 1xgpu, 1xany], sweeps: [throughput_short, {}]"
-    other = "{batch_sizes: [4, 8], input_lengths: [128], output_lengths: [32]}"
-    selection = here(
-        f"entries:\n- {{{entry.format(other)}}}\n- {{{entry.format('latency_short')}}}", on("a100_80gb")
-    )
-    # 1, 2, 4 of throughput_short, 8 of the other (its 4 is there already); 3 of latency_short
-    assert ids(selection) == [
-        f"mpt7b-1xa100_80gb-hf-{point}"
-        for point in (
-            "b1-in128-out32",
-            "b2-in128-out32",
-            "b4-in128-out32",
-            "b8-in128-out32",
-            "b1-in32-out1",
-            "b1-in32-out11",
-            "b1-in32-out31",
-        )
+    entry = "models: [mpt7b], hardware: [1xa100_80gb, 1xgpu, 1xany], sweeps: [throughput, {}]"
+    others = [
+        f"{{batch_sizes: [{sizes}], input_lengths: [512], output_lengths: [64]}}"
+        for sizes in ("64, 128", "3")
     ]
+    selection = here(
+        "\n".join(["entries:", *(f"- {{{entry.format(other)}}}" for other in others)]), on("a100_80gb")
+    )
+    # 1 to 64 of throughput, 128 of the next sweep (its 64 is there already), 3 of the second entry
+    assert [case.point.batch_size for case in selection.cases] == [1, 2, 4, 8, 16, 32, 64, 128, 3]
+    assert {case.load_key for case in selection.cases} == {"mpt7b-1xa100_80gb-hf"}
 
 
 NUMBERS = st.lists(st.sampled_from([1, 2, 3, 5, 8]), min_size=1, max_size=3, unique=True)
@@ -378,5 +371,5 @@ def test_a_sweep_of_the_library_that_is_too_long_is_named_by_its_file() -> None:
 
 def test_a_model_that_does_not_state_its_context_takes_any_length() -> None:
     """There is nothing to refuse it by."""
-    text = "models: [{name: tiny, architecture: {model_type: own}}]\nsweeps: [latency_short]"
-    assert len(here(text, Machine(CPU, 1)).cases) == 3
+    text = "models: [{name: tiny, architecture: {model_type: own}}]\nsweeps: [throughput]"
+    assert len(here(text, Machine(CPU, 1)).cases) == 7

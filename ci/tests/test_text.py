@@ -68,6 +68,7 @@ def test_seconds_have_their_unit() -> None:
         (200, "3 min 20 s"),
         (3599, "59 min 59 s"),
         (3599.7, "1 h 0 min"),
+        (7140, "1 h 59 min"),
         (7300, "2 h 1 min"),
         (90000, "25 h 0 min"),
     ],

@@ -463,6 +463,7 @@ def test_a_value_of_the_right_kind_is_given_back() -> None:
     assert node(0).integer(least=0) == 0
     number = node(3).number()
     assert (number, type(number)) == (3.0, float)
+    assert node(0.5).number() == 0.5
     assert node(False).flag() is False
     assert [item.value for item in node([1, 1.0, True, "1"]).items()] == [1, 1.0, True, "1"]
     assert node({"a": {"b": [None]}}).plain() == {"a": {"b": [None]}}
