@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,13 +33,14 @@ PACKAGES = {
     "pytest_benchmark": "pytest-benchmark",
     "yaml": "pyyaml",
 }
+TEST_PACKAGES = {"hypothesis": "hypothesis"}
 SHARE_OF_TESTS = 0.3  # of the time: the tests must leave enough for what only a GPU can show
 GRACE_S = 120.0  # for a case in flight to end, and for the history to be written
 
 
-def missing() -> list[str]:
-    """The packages that are not here, by the names under which they are installed."""
-    return [name for module, name in PACKAGES.items() if importlib.util.find_spec(module) is None]
+def missing(packages: dict[str, str]) -> list[str]:
+    """Those of the packages that are not here, by the names under which they are installed."""
+    return [name for module, name in packages.items() if importlib.util.find_spec(module) is None]
 
 
 def has_gpu() -> bool:
@@ -50,7 +52,9 @@ def has_gpu() -> bool:
 def pytest(arguments: Sequence[str], limit_s: float) -> int:
     """Run pytest; after `limit_s` it is interrupted, so that it can save what it has, then killed."""
     command = [sys.executable, "-P", "-m", "pytest", "-c", str(ROOT / "pytest.ini"), "--rootdir", str(ROOT)]
-    process = subprocess.Popen([*command, *arguments])
+    # a shell's background job has SIGINT ignored, and its children would inherit that
+    hear = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen([*command, *arguments], preexec_fn=hear)
     for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         try:
             return process.wait(limit_s)
@@ -86,7 +90,7 @@ def main(arguments: Sequence[str]) -> int:
     """Do it all; the exit code."""
     options = parse(arguments)
     start = time.monotonic()
-    if lacking := missing():
+    if lacking := missing(PACKAGES if options.skip_tests else {**PACKAGES, **TEST_PACKAGES}):
         print(f"gpu: {sys.executable} has no {', '.join(lacking)}", file=sys.stderr)
         return MISSING
     if not options.cpu and not has_gpu():
