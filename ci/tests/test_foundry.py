@@ -608,7 +608,8 @@ def test_the_seed_is_the_files_seed_else_its_global_one() -> None:
     both = read(replaced(MPT, "seed", "5"))
     assert both.protocol.seed == 5
     assert "f.yaml:5: global_seed: has no effect here: the file's seed decides" in both.warnings
-    assert not any("global_seed" in line for line in read(MPT).warnings)
+    for text in (MPT, without(MPT, "seed"), replaced(MPT, "seed", "null")):
+        assert not any("global_seed" in line for line in read(text).warnings)
 
 
 def test_an_attention_of_which_nothing_is_said_is_that_of_transformers_mpt() -> None:

@@ -68,3 +68,18 @@ def test_no_driver_is_a_cpu_with_its_memory(tool: Tool) -> None:
     assert here.label == "1xcpu"
     total_kb = int(Path("/proc/meminfo").read_text().split()[1])
     assert here.hardware.memory_bytes == pytest.approx(total_kb * 1024, rel=0.02)
+
+
+AMD = (
+    '{"card0": {"VRAM Total Memory (B)": "206141652992", "Card Series": "AMD Instinct MI300X OAM"},'
+    ' "system": {"Driver version": "6.8.5"}}\n'
+)
+
+
+def test_an_amd_gpu_is_asked_for_json(tool: Tool, tmp_path: Path) -> None:
+    """The CSV of rocm-smi leaves the cards out beside the driver's version, so JSON is asked for."""
+    tool("rocm-smi", AMD)
+    path = tmp_path / "rocm-smi"
+    path.write_text(path.read_text().replace("cat", 'case "$*" in *--json*) ;; *) exit 2 ;; esac\ncat', 1))
+    assert machine.detect().label == "1xmi300x"
+    assert machine.report()["driver"] == "6.8.5"

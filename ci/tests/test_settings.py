@@ -347,6 +347,10 @@ def test_the_last_setting_of_a_key_wins() -> None:
         ("num_batches=x", "--set: num_batches: must be a whole number of at least 1, and is text"),
         ("model.d_model=x", "--set: model.d_model: must be a whole number of at least 1, and is text"),
         ("batch_sizes=1", "--set: batch_sizes: must be a list, and is a whole number"),
+        (
+            "max_seq_len.x=3",
+            "f.yaml:7: model.max_seq_len: must be a whole number of at least 1, and is a mapping",
+        ),
         ("model.name=gpt2", "--set: model.name: 'gpt2' is not known; known: hf_causal_lm, mpt_causal_lm"),
     ],
 )
