@@ -1,5 +1,6 @@
 pytest_plugins = [  # each after those that it imports
     "fixtures.options",
+    "fixtures.launched",
     "fixtures.parametrize",
     "fixtures.model",
     "fixtures.progress",

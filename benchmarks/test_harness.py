@@ -38,8 +38,9 @@ def one_thread():
 def test_measured_against_bare_loop(harness, benchmark):
     """A call as the suite times it, against the same call in a loop of nothing else."""
     point = Point(1, 16, 16)
-    engine = open_engine("hf")
-    engine.load(_case(ModelSpec("small", _SMALL), point), seed=17)
+    case = _case(ModelSpec("small", _SMALL), point)
+    engine = open_engine(case, limit_s=60)
+    engine.load(case, seed=17)
     work = engine.prepare(make_prompts(point, 512, 17), point.output_len)
     bare = []
 

@@ -27,6 +27,8 @@ class FakeEngine:
     weights: ClassVar[list[weakref.ref[Weights]]] = []
     name = ""
     model: Weights | None = None
+    lost = False
+    clock = staticmethod(time.perf_counter)
 
     @classmethod
     def reset(cls) -> None:
@@ -70,6 +72,9 @@ class FakeEngine:
         time.sleep(STEP_S * output_len)
         short = {"forgets": 3, "forgets_at_the_end": 8}.get(self.name) == self._calls()
         return (batch_size, input_len + output_len - short)
+
+    def communication(self, work: Any) -> None:
+        """It has nobody to talk to."""
 
     def _calls(self) -> int:
         since = len(self.log) - [entry[0] for entry in reversed(self.log)].index("check")

@@ -582,9 +582,12 @@ def test_the_device_chooses_the_machine(device: str, selector: str) -> None:
 
 
 def test_deepspeed_is_an_engine_of_its_own() -> None:
-    """On one device, as in the file."""
-    (engine,) = only(read(replaced(MPT, "use_deepspeed", "true"))).engines
+    """On as many devices as the published figures have and the machine can give; the difference is said."""
+    suite = read(replaced(MPT, "use_deepspeed", "true"))
+    (engine,) = only(suite).engines
     assert (engine.kind, engine.name) == ("deepspeed", "deepspeed_fp16_autocast_bf16")
+    assert only(suite).hardware == tuple(Selector(n, "any") for n in (1, 2, 4, 8))
+    assert [warning for warning in suite.warnings if "use_deepspeed: splits the model by AutoTP" in warning]
 
 
 def test_dtypes_and_cache_are_part_of_the_engine() -> None:

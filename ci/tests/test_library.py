@@ -233,7 +233,11 @@ def test_a_place_in_the_library_is_shown_from_the_projects_root() -> None:
             "architecture: {model_type: mpt}\nparameters: 1.5",
             "s.yaml:2: parameters: must be a whole number of at least 1, and is a number",
         ),
-        ("engines", "kind: vllm", "s.yaml:1: kind: 'vllm' is not known; known: deepspeed, hf"),
+        (
+            "engines",
+            "kind: vllm",
+            "s.yaml:1: kind: 'vllm' is not known; known: deepspeed, deepspeed_kernels, hf, hf_tp",
+        ),
         ("engines", "dtype: bf16", "s.yaml:1: dtype: 'bf16' is not known; "),
         ("engines", "autocast: float32", "s.yaml:1: autocast: 'float32' is not known; "),
         ("engines", "use_cache: 1", "s.yaml:1: use_cache: must be true or false, and is a whole number"),

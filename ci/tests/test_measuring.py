@@ -11,6 +11,7 @@ import pytest
 
 from ci.tests.conftest import histories, write_suite
 from ci.tests.fake_engine import STEP_S, FakeEngine
+from fixtures import engines
 
 pytest_plugins = ["pytester"]
 
@@ -72,7 +73,7 @@ def test_the_record_has_the_case_and_the_metrics(project: pytest.Pytester, fake:
     bench = only_record(project)
     record, data = bench["extra_info"], bench["stats"]["data"]
     mean = sum(data) / len(data)
-    assert record["record_version"] == 1
+    assert record["record_version"] == 2
     assert record["latency_mean_s"] == pytest.approx(mean)
     assert record["latency_median_s"] == pytest.approx(statistics.median(data))
     assert record["output_tokens_per_s"] == pytest.approx(3 * 5 / mean)
@@ -159,12 +160,35 @@ def test_a_configuration_without_effect_fails_by_name(project: pytest.Pytester, 
     assert loads == [("fails_to_load", 0), ("good", 0)]
 
 
-def test_an_engine_that_is_not_here_is_skipped_before_it_loads(project: pytest.Pytester, fake: Fake) -> None:
+def test_an_engine_that_is_not_here_is_skipped_before_it_loads(
+    project: pytest.Pytester, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A skip with the reason, and no load."""
     suite = write_suite(project.path, "m", engines=["deepspeed"])
+    monkeypatch.setattr(engines, "find_spec", lambda _name: None)
     result = run(project, "--suite", suite, "-rs")
     result.assert_outcomes(skipped=1)
-    result.stdout.fnmatch_lines(["*SKIPPED*the engine kind 'deepspeed' is not in this version*"])
+    result.stdout.fnmatch_lines(
+        ["*SKIPPED*the engine kind 'deepspeed' needs deepspeed, which is not installed*"]
+    )
+    assert fake.log == []
+
+
+def test_a_model_that_cannot_be_split_is_skipped_before_it_loads(
+    project: pytest.Pytester, fake: Fake
+) -> None:
+    """The reason names what stands in the way, and what works instead."""
+    suite = write_suite(
+        project.path, "m", models=["falcon7b"], hardware=["2xcpu"], engines=["deepspeed", "hf"]
+    )
+    result = run(project, "--suite", suite, "-rs", "--hardware", "2xcpu")
+    result.assert_outcomes(skipped=2)
+    result.stdout.fnmatch_lines(
+        [
+            "*SKIPPED*falcon7b has 1 key-value head, which deepspeed cannot split over 2; hf on one*works*",
+            "*SKIPPED*the engine kind 'hf' runs on one device; hf_tp and deepspeed take 2*",
+        ]
+    )
     assert fake.log == []
 
 
