@@ -115,3 +115,11 @@ def test_without_one_of_the_figures_there_is_no_largest_batch(
 ) -> None:
     """Nor where there is no cache to fill the memory."""
     assert largest_batch(spec, device(memory_bytes), 1, engine, 10) is None
+
+
+def test_the_ranks_of_a_cpu_share_its_memory() -> None:
+    """Two devices hold twice as much, two ranks of a CPU do not."""
+    assert fits(SMALL, device(150), 2, BF16)
+    assert not fits(SMALL, HardwareSpec("cpu", "cpu", memory_bytes=150), 2, BF16)
+    assert largest_batch(SMALL, HardwareSpec("cpu", "cpu", memory_bytes=248), 2, BF16, 8) == 1
+    assert largest_batch(SMALL, device(248), 2, BF16, 8) == 4

@@ -130,28 +130,33 @@ def stop(pid: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "limit_s", "outcomes", "said"),
+    ("engine", "harm", "limit_s", "said"),
     [
-        (kill, 60, "1 failed, 2 passed", "rank 1 was killed by SIGKILL in 'timed'"),
-        (stop, 20, "1 failed, 2 passed", "did not answer within 20 s in 'timed': rank 0 is in "),
+        ("hf_tp", kill, 60, "rank 1 was killed by SIGKILL in 'timed'"),
+        ("deepspeed", kill, 60, "rank 1 was killed by SIGKILL in 'timed'"),
+        ("hf_tp", stop, 20, "did not answer within 20 s in 'timed': rank 0 is in "),
     ],
+    ids=["killed", "killed in DeepSpeed's all-reduce", "stopped"],
 )
 def test_the_case_fails_with_the_ranks_own_error_and_the_next_one_runs(
-    session: Session, harm: Callable[[int], None], limit_s: int, outcomes: str, said: str
+    session: Session, engine: str, harm: Callable[[int], None], limit_s: int, said: str
 ) -> None:
     """Killed, or stopped within a collective: the ranks start anew for the next case."""
-    session.start(f"--rank-timeout={limit_s}")
-    session.wait_for(f"{SHORT}  ")
+    if engine == "deepspeed" and not has("deepspeed"):
+        pytest.skip("deepspeed is not installed")
+    short, long, after = (name.replace("hf_tp", engine) for name in (SHORT, LONG, AFTER))
+    session.start(f"--rank-timeout={limit_s}", "--set", f"engines=[{engine}]")
+    session.wait_for(f"{short}  ")
     time.sleep(1.5)  # in the middle of a call that takes longer
     harm(session.rank(1))
     assert session.end() == 1
-    assert outcomes in session.log
-    assert f"{LONG}: " in session.log
+    assert "1 failed, 2 passed" in session.log
+    assert f"{long}: " in session.log
     assert said in session.log
     if harm is stop:
         assert "rank 1 is stopped" in session.log
     (history,) = histories(session.folder)
-    assert cases_of(history) == [SHORT, AFTER]
+    assert cases_of(history) == [short, after]
     session.check_nothing_is_left()
 
 
@@ -171,9 +176,7 @@ def test_a_rank_without_memory_is_an_outcome_and_the_next_case_runs(
     session.check_nothing_is_left()
 
 
-def test_a_port_that_is_taken_fails_the_cases_that_need_it(
-    project: pytest.Pytester, session: Session
-) -> None:
+def test_a_taken_port_fails_the_cases_that_need_it(project: pytest.Pytester, session: Session) -> None:
     """The error names the port; a case on one device needs none."""
     tiny_suite(project.path, engines=["hf", "hf_tp"], rounds=1)
     with socket.socket() as taken:

@@ -373,3 +373,23 @@ def test_a_model_that_does_not_state_its_context_takes_any_length() -> None:
     """There is nothing to refuse it by."""
     text = "models: [{name: tiny, architecture: {model_type: own}}]\nsweeps: [throughput]"
     assert len(here(text, Machine(CPU, 1)).cases) == 7
+
+
+def test_a_cpu_is_split_between_its_cores() -> None:
+    """Two ranks need two cores; a GPU host's devices are its GPUs, however many cores it has."""
+    two = Selector(2, "cpu")
+    assert resolve(two, Machine(CPU, 1, cores=2)) == CPU
+    assert resolve(two, Machine(CPU, 1)) is None
+    assert resolve(two, Machine(CPU, 2)) == CPU
+    assert resolve(Selector(2, "gpu"), Machine(hardware("h100_80gb"), 1, cores=64)) is None
+    assert Machine(CPU, 1, cores=2).label == "1xcpu"
+
+
+def test_cases_on_two_ranks_have_an_id_of_their_own() -> None:
+    """The default suite has both engines there."""
+    default = expand(read_suite("default", suite("default")), Machine(CPU, 1, cores=2))
+    split = [case.id for case in default.cases if case.devices == 2]
+    assert {name.split("-")[2] for name in split} == {"deepspeed", "hf_tp"}
+    assert {name.split("-")[0] for name in split} == {"mpt125m", "llama125m"}
+    on_one = {tuple(name.split("-")[3:]) for name in ids(default) if "-1xcpu-" in name}
+    assert {tuple(name.split("-")[3:]) for name in split} <= on_one  # so that each has a speed-up
