@@ -124,13 +124,45 @@ def test_help(harness, benchmark, tmp_path):
     harness.ratio("pytest --help / bare pytest's", benchmark.stats.stats.data, base[1:], 2)
 
 
-def test_share_of_measuring(harness, benchmark, tmp_path):
-    """Seconds inside the clock, warm-up included, over the wall time of the whole default session."""
+def test_way_to_the_ranks_and_back(harness, benchmark):
+    """Wall time of asking two ranks for a call, against the seconds that they report for it."""
+    point = Point(1, 16, 16)
+    case = Case(ModelSpec("small", _SMALL), hardware("cpu"), 2, EngineSpec("hf_tp", kind="hf_tp"), point)
+    engine = open_engine(case, limit_s=120)
+    inside = []
+    try:
+        engine.load(case, seed=17)
+        work = engine.prepare(make_prompts(point, 512, 17), point.output_len)
+
+        def asked():
+            start = engine.clock()
+            engine.generate(work)
+            inside.append(engine.clock() - start)
+
+        benchmark.pedantic(asked, rounds=100, warmup_rounds=5)
+    finally:
+        engine.close()
+    assert statistics.median(inside) > 0.01, "the call is too short to stand for one of 10 ms"
+    harness.ratio("asking two ranks / their own clock", benchmark.stats.stats.data, inside[5:], 1.05)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "what", "aim"),
+    [
+        ("1xcpu or 1xgpu", "measuring / the default session's cases on one device", 0.85),
+        ("2xcpu", "measuring / its cases in ranks", 0.6),
+    ],
+    ids=["one device", "ranks"],
+)
+def test_share_of_measuring(harness, benchmark, tmp_path, chosen, what, aim):
+    """Seconds inside the clock, warm-up included, over the wall time of a session."""
     file = tmp_path / "history.json"
-    session = harness.pytest_process("benchmarks/test_generate.py", "--benchmark-json", str(file))
+    session = harness.pytest_process(
+        "benchmarks/test_generate.py", "-k", chosen, "--benchmark-json", str(file)
+    )
     wall_s = benchmark.pedantic(session, rounds=1)
     measured_s = 0.0
     for bench in json.loads(file.read_text())["benchmarks"]:
         measured_s += sum(bench["stats"]["data"]) + sum(bench["extra_info"]["warmup_s"])
     share = measured_s / wall_s
-    harness.note(Ratio("measuring / the whole default session", share, share, share, 0.85, at_most=False))
+    harness.note(Ratio(what, share, share, share, aim, at_most=False))

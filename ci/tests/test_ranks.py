@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -183,6 +184,31 @@ def check_launched(project: pytest.Pytester, done: subprocess.CompletedProcess[s
     for bench in history["benchmarks"]:
         assert len(bench["stats"]["data"]) == 2
         assert bench["extra_info"]["shards"]["kept_whole"] == {}
+
+
+def test_ranks_on_two_hosts_are_one_session(project: pytest.Pytester) -> None:
+    """Two launchers of one rank each, which know each other by address alone; both engines."""
+    engines = ["hf_tp", "deepspeed"] if has("deepspeed") else ["hf_tp"]
+    tiny_suite(project.path, engines=engines)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    hosts = [
+        subprocess.Popen(
+            [
+                *TORCHRUN, "--nnodes=2", f"--node_rank={number}", "--nproc_per_node=1",
+                "--master_addr=127.0.0.1", f"--master_port={port}",
+                "-m", *pytest_command("-k", "2xcpu and b1"),
+            ],
+            cwd=project.path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for number in range(2)
+    ]  # fmt: skip
+    written = "".join(host.communicate(timeout=300)[0] for host in hosts)
+    assert [host.returncode for host in hosts] == [0, 0], written
+    (history,) = histories(project.path)
+    assert cases_of(history) == [f"tiny-2xcpu-{engine}-b1-in16-out8" for engine in engines]
+    assert written.count("latency s") == 1
 
 
 @pytest.mark.parametrize("starter", ["plain", "torchrun", "deepspeed", "slurm"])
