@@ -160,6 +160,19 @@ def test_the_case_fails_with_the_ranks_own_error_and_the_next_one_runs(
     session.check_nothing_is_left()
 
 
+def test_an_interrupted_session_keeps_what_is_finished(session: Session) -> None:
+    """Ctrl-C within a call: the ranks do not hear it, pytest ends them and writes the history."""
+    session.start("--rank-timeout=60")
+    session.wait_for(f"{SHORT}  ")
+    time.sleep(1.5)
+    assert session.process is not None
+    session.process.send_signal(signal.SIGINT)
+    assert session.end() == 2
+    (history,) = histories(session.folder)
+    assert cases_of(history) == [SHORT]
+    session.check_nothing_is_left()
+
+
 def test_a_rank_without_memory_is_an_outcome_and_the_next_case_runs(
     project: pytest.Pytester, session: Session
 ) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ci.tests.conftest import ROOT
-from fixtures.core.text import results_table, significant
+from fixtures.core.text import parallel_table, results_table, significant
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [
@@ -93,9 +93,18 @@ def test_the_table_is_that_of_the_history() -> None:
     assert "\n".join(lines) in README
 
 
+def test_the_table_of_several_devices_is_that_of_the_history() -> None:
+    """Both engines are in it, and each has its speed-up."""
+    records = [bench["extra_info"] for bench in baseline("default")["benchmarks"]]
+    split = [record for record in records if record["case"]["devices"] > 1]
+    assert {record["case"]["engine"]["kind"] for record in split} == {"deepspeed", "hf_tp"}
+    assert all(record["parallel"]["speed_up"] for record in split)
+    assert "\n".join(parallel_table(records)) in README
+
+
 def test_the_ratios_are_those_of_the_history() -> None:
     """Every ratio of the harness, as its history has it."""
     ratios = [ratio for b in baseline("harness")["benchmarks"] for ratio in b["extra_info"]["ratios"]]
-    assert len(ratios) == 6
+    assert len(ratios) == 8
     for ratio in ratios:
         assert f"| {ratio['what']} | {significant(ratio['value'])} |" in README
