@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,11 @@ def environment(**more: str) -> dict[str, str]:
     """Of a plain shell, whatever runs these tests; a machine of one core has two ranks all the same."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "PYTEST_"))}
     return {**kept, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **more}
+
+
+def without_threads(env: dict[str, str]) -> dict[str, str]:
+    """The same, with nothing said about threads."""
+    return {name: value for name, value in env.items() if name != "OMP_NUM_THREADS"}
 
 
 def pytest_command(*more: str) -> list[str]:
@@ -174,6 +180,19 @@ def launched(project: pytest.Pytester, command: list[str], **env: str) -> subpro
 TWO = ["tiny-2xcpu-hf_tp-b1-in16-out8", "tiny-2xcpu-hf_tp-b2-in16-out8"]
 
 
+@pytest.mark.parametrize("bound", [False, True])
+def test_ranks_share_out_the_cores_that_a_launcher_left_them(project: pytest.Pytester, bound: bool) -> None:
+    """Slurm sets no number of threads; with all cores each, two ranks are many times slower."""
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one core has no place for two ranks")
+    tiny_suite(project.path)
+    assert as_slurm(project, bound=bound).returncode == 0
+    (history,) = histories(project.path)
+    cores = len(os.sched_getaffinity(0))
+    for bench in history["benchmarks"]:
+        assert bench["extra_info"]["threads_by_rank"] == ([1, 1] if bound else [cores // 2] * 2)
+
+
 def check_launched(project: pytest.Pytester, done: subprocess.CompletedProcess[str]) -> None:
     """The cases are there once, in one history, and one process has reported."""
     assert done.returncode == 0, done.stdout + done.stderr
@@ -239,14 +258,16 @@ def test_whoever_starts_the_ranks_the_cases_are_the_same(project: pytest.Pyteste
         check_launched(project, as_slurm(project))
 
 
-def as_slurm(project: pytest.Pytester) -> subprocess.CompletedProcess[str]:
-    """Two tasks of a step, with what srun sets for each."""
+def as_slurm(project: pytest.Pytester, bound: bool = False) -> subprocess.CompletedProcess[str]:
+    """Two tasks of a step, with what srun sets for each; each may be bound to a core of its own."""
+    cores = sorted(os.sched_getaffinity(0))
     step = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_TASKS_PER_NODE": "2", "SLURM_JOB_ID": str(os.getpid())}
     tasks = [
         subprocess.Popen(
             [sys.executable, "-m", *pytest_command()],
             cwd=project.path,
-            env=environment(**step, SLURM_PROCID=str(rank), SLURM_LOCALID=str(rank)),
+            env=without_threads(environment(**step, SLURM_PROCID=str(rank), SLURM_LOCALID=str(rank))),
+            preexec_fn=partial(os.sched_setaffinity, 0, {cores[rank]} if bound else cores),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
