@@ -63,7 +63,7 @@ def test_what_cannot_be_split_says_why_and_what_works(
     [
         ("mpt7b", "hf", 1), ("mpt30b", "deepspeed", 4), ("llama31_8b", "deepspeed", 3),
         ("llama7b", "hf_tp", 8), ("falcon7b", "deepspeed", 1), ("mixtral8x7b", "hf_tp", 2),
-        ("llama7b", "deepspeed_kernels", 2),
+        ("llama7b", "deepspeed_kernels", 2), ("llama31_8b", "deepspeed", 8), ("llama31_8b", "hf_tp", 8),
     ],
 )  # fmt: skip
 def test_what_can_be_tried_is_not_refused(model: str, kind: str, devices: int) -> None:
@@ -123,6 +123,12 @@ def test_a_matrix_that_one_rank_holds_in_full_was_not_split() -> None:
     for theirs in (800, 0):
         found = shards(WHOLE, ["head"], [rank(up=800), rank(up=theirs)])
         assert found.not_split == ["up"]
+
+
+def test_the_fullest_rank_counts() -> None:
+    """600 and 400 of 1000 bytes: 600 over an even 500."""
+    found = shards({"up": 1000}, [], [rank(up=600), rank(up=400)])
+    assert (found.over_even, found.not_split) == (1.2, [])
 
 
 def test_small_matrices_and_one_rank_alone_are_no_finding() -> None:

@@ -26,6 +26,13 @@ def test_torchrun_over_two_hosts() -> None:
     assert read_world(TORCHRUN) == World(3, 4, 1, 2, "node0", 29400)
 
 
+def test_the_local_size_is_that_of_the_host() -> None:
+    """DeepSpeed compares it with the whole size, to see whether all ranks can share memory."""
+    world = read_world(TORCHRUN)
+    assert world is not None
+    assert (world.environment()["LOCAL_SIZE"], world.environment()["WORLD_SIZE"]) == ("2", "4")
+
+
 def test_the_deepspeed_launcher_states_the_ranks_of_a_host_as_local_size() -> None:
     """It sets no LOCAL_WORLD_SIZE."""
     assert read_world(DEEPSPEED) == World(1, 2, 1, 2, "127.0.0.1", 29500)
@@ -55,7 +62,7 @@ def test_hosts_with_different_numbers_of_tasks_are_refused() -> None:
     "environ",
     [
         {},
-        {"SLURM_PROCID": "0", "SLURM_NTASKS": "4"},
+        {"SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_LOCALID": "0"},
         {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1", "SLURM_LOCALID": "0"},
     ],
     ids=["a shell", "an sbatch script", "a shell that srun started"],
