@@ -157,7 +157,7 @@ def test_an_mpt_file_becomes_a_suite() -> None:
     assert suite.name == "an_own_mpt_2023"
     assert suite.protocol == Protocol(rounds=4, warmup_rounds=1, seed=3)
     (model,) = entry.models
-    assert model.name == "mpt_d64_h4_l2"
+    assert model.name == "mpt_d64_h4_l2_c256_v1000_clip6_0_scale0_5"
     assert (model.hub, model.parameters) == (None, None)
     assert model.architecture == {
         "model_type": "mpt",
@@ -180,7 +180,10 @@ def test_a_checkpoint_file_becomes_a_suite() -> None:
     suite = read(CHECKPOINT)
     entry = only(suite)
     (model,) = entry.models
-    assert (model.name, model.hub) == ("some_model_7b", "own/Some-Model-7B")
+    assert (
+        model.name == "some_model_7b_num_hidden_layers_2_rope_parameters_rope_type_default"
+    )  # another model
+    assert model.hub == "own/Some-Model-7B"
     assert model.architecture == {
         "model_type": "llama",
         "num_hidden_layers": 2,
@@ -196,6 +199,15 @@ def test_a_checkpoint_file_becomes_a_suite() -> None:
 def test_a_checkpoint_in_a_folder_is_named_by_the_folder() -> None:
     """With or without a slash at its end."""
     text = replaced(CHECKPOINT, "pretrained_model_name_or_path", "folder/Some.Model/")
+    assert (
+        only(read(text)).models[0].name == "some_model_num_hidden_layers_2_rope_parameters_rope_type_default"
+    )
+    whole = (
+        CHECKPOINT.partition("  config_overrides")[0]
+        + "device: cuda"
+        + CHECKPOINT.partition("device: cuda")[2]
+    )
+    text = replaced(whole, "pretrained_model_name_or_path", "folder/Some.Model/")
     assert only(read(text)).models[0].name == "some_model"
 
 
@@ -250,11 +262,11 @@ output_lengths: [1]
         (("model.attn_config.alibi_bias_max=8",), "mpt1b"),
         (("model.attn_config.clip_qkv=null", "model.attn_config.softmax_scale=null"), "mpt1b"),
         (("model.init_std=0.1",), "mpt1b"),
-        (("model.attn_config.alibi_bias_max=16",), "mpt_d2048_h16_l24"),
-        (("model.attn_config.clip_qkv=6",), "mpt_d2048_h16_l24"),
-        (("model.attn_config.softmax_scale=0.5",), "mpt_d2048_h16_l24"),
-        (("model.max_seq_len=4096",), "mpt_d2048_h16_l24"),
-        (("model.vocab_size=50432",), "mpt_d2048_h16_l24"),
+        (("model.attn_config.alibi_bias_max=16",), "mpt_d2048_h16_l24_alibi16"),
+        (("model.attn_config.clip_qkv=6",), "mpt_d2048_h16_l24_clip6_0"),
+        (("model.attn_config.softmax_scale=0.5",), "mpt_d2048_h16_l24_scale0_5"),
+        (("model.max_seq_len=4096",), "mpt_d2048_h16_l24_c4096"),
+        (("model.vocab_size=50432",), "mpt_d2048_h16_l24_v50432"),
         (("model.n_layers=23",), "mpt_d2048_h16_l23"),
         (("model.n_heads=32",), "mpt_d2048_h32_l24"),
         (("model.d_model=1024",), "mpt_d1024_h16_l24"),
