@@ -75,6 +75,7 @@ def main(weights: str, folder: str) -> None:
         engine.close()
         del engine, first
         gc.collect()
+    group.leave(in_step=True)
 
 
 def case(kind: str, devices: int, model: ModelSpec) -> Case:

@@ -18,6 +18,7 @@ from fixtures.core import library
 from fixtures.core.case import Case, EngineSpec, ModelSpec, Point
 from fixtures.engines import open_rank
 from fixtures.engines.hf import HfEngine
+from fixtures.engines.ranks import group
 from fixtures.workload import make_prompts
 
 POINT = Point(2, 10, 12)
@@ -154,6 +155,7 @@ def main() -> None:
     refused("silent ranks", lambda: without_communication("llama"))
     refused("other tokens", lambda: with_other_tokens("llama"))
     sys.stdout.flush()
+    group.leave(in_step=True)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ FILES = re.findall(r"^```yaml\n# (\S+)\n(.*?)^```", README, re.M | re.S)
 ENVIRONMENT = ROOT / ".venv"
 QUICK = "--rounds=1 --warmup-rounds=0"  # what is said in a command itself comes later, and wins
 CONFIG = {
-    "model_type": "llama", "vocab_size": 128, "hidden_size": 64, "intermediate_size": 96,
+    "model_type": "llama", "vocab_size": 128, "hidden_size": 128, "intermediate_size": 256,
     "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 128,
 }  # fmt: skip
 

@@ -44,13 +44,14 @@ def test_key_value_heads(model: str | dict[str, Any], heads: int | None) -> None
         ("llama31_8b", "hf_tp", 1, "cpu", "two devices or more; hf runs on one"),
         ("mpt7b", "hf_tp", 2, "cpu", "no tensor-parallel plan for mpt; deepspeed may split it"),
         ("mixtral8x7b", "deepspeed", 2, "cpu", "AutoTP leaves the experts .* hf_tp splits them"),
+        ({"model_type": "gpt2"}, "deepspeed", 2, "cpu", "AutoTP does not split gpt2; hf on one device works"),
         ("mpt7b", "deepspeed_kernels", 1, "h100_80gb", "no policy for mpt and would do nothing"),
         ("falcon7b", "deepspeed_kernels", 1, "h100_80gb", "no policy for falcon"),
         ("llama7b", "deepspeed_kernels", 1, "cpu", "kernels need a GPU"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_split_says_why_and_what_works(
-    model: str, kind: str, devices: int, device: str, reason: str
+    model: str | dict[str, Any], kind: str, devices: int, device: str, reason: str
 ) -> None:
     """Before anything is loaded."""
     said = why_not_split(case(model, kind, devices, device))
