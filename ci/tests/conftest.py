@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import scipy.stats  # noqa: F401  pytester forgets what its runs import, and numpy cannot be imported twice
 
 from ci.tests.fake_engine import FakeEngine
 from fixtures import engines
@@ -34,6 +35,7 @@ from ci.tests.fake_engine import FakeEngine
 from fixtures import engines
 
 engines.KINDS["hf"] = "ci.tests.fake_engine:FakeEngine"
+engines.TIMERS["hf"] = FakeEngine.clock
 
 
 def pytest_sessionfinish(session):
@@ -53,6 +55,7 @@ def faked(project: pytest.Pytester) -> pytest.Pytester:
 def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeEngine]]:
     """The fake engine in the place of transformers'."""
     monkeypatch.setitem(engines.KINDS, "hf", "ci.tests.fake_engine:FakeEngine")
+    monkeypatch.setitem(engines.TIMERS, "hf", FakeEngine.clock)
     monkeypatch.setattr("pytest_benchmark.plugin.get_cpu_info", dict)  # asks a process of its own, 1 s
     FakeEngine.reset()
     yield FakeEngine

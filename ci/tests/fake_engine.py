@@ -1,16 +1,40 @@
-"""An engine of known law, to test the harness with: its time is stated, its faults are asked for by name."""
+"""An engine of known law on a scripted clock: its time is stated, its faults are asked for by name."""
 
 from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from fixtures.core.case import Case
 from fixtures.engines.protocol import CannotLoad, OutOfMemory, WorkNotDone
 
 STEP_S = 0.001
+
+
+@dataclass(frozen=True)
+class Law:
+    """Seconds of a call: prefill, each further token, what each costs more than the one before it.
+
+    `factor` takes the number of the call, from 0 at the first after the check, and scales all of it: jitter,
+    spikes, drift, throttling are functions of that number. `stall_s` is by the number of the gap.
+    """
+
+    prefill_s: float = STEP_S
+    token_s: float = STEP_S
+    growth_s: float = 0.0
+    factor: Callable[[int], float] = lambda _call: 1.0
+    stall_s: dict[int, float] = field(default_factory=dict)
+
+    def token_times(self, output_len: int, call: int) -> list[float]:
+        """The moments of the tokens of one call, in s from its start."""
+        now, moments = self.prefill_s, [self.prefill_s]
+        for gap in range(output_len - 1):
+            now += self.token_s + gap * self.growth_s + self.stall_s.get(gap, 0.0)
+            moments.append(now)
+        return [moment * self.factor(call) for moment in moments]
 
 
 class Weights:
@@ -21,20 +45,31 @@ class Weights:
 
 
 class FakeEngine:
-    """Sleeps STEP_S a token. A model's name says what goes wrong: fails_to_load, no_room, forgets, ..."""
+    """Follows its law. A model's name says what goes wrong: fails_to_load, no_room, forgets, ...
+
+    Its clock goes on in its calls only, so that what is reported can be worked out exactly.
+    """
 
     log: ClassVar[list[tuple[Any, ...]]] = []
     weights: ClassVar[list[weakref.ref[Weights]]] = []
     name = ""
     model: Weights | None = None
     lost = False
-    clock = staticmethod(time.perf_counter)
+    law: ClassVar[Law] = Law()
+    now_s: ClassVar[float] = 0.0
+    _token_s: Sequence[float] = ()
+
+    @classmethod
+    def clock(cls) -> float:
+        """Scripted seconds."""
+        return FakeEngine.now_s
 
     @classmethod
     def reset(cls) -> None:
         """Forget what earlier tests did."""
         cls.log.clear()
         cls.weights.clear()
+        cls.law = Law()
 
     def load(self, case: Case, seed: int) -> dict[str, Any]:
         """Note how many models are alive at this moment, this one not among them."""
@@ -69,9 +104,20 @@ class FakeEngine:
         if self.name == "crashes" and self._calls() == 3:
             held_by_the_traceback = self.model
             raise RuntimeError(f"device-side assert in {held_by_the_traceback}")
-        time.sleep(STEP_S * output_len)
+        if self.name == "takes_its_time":
+            time.sleep(0.1)
+        self._token_s = FakeEngine.law.token_times(output_len, self._calls() - 1)
+        FakeEngine.now_s += self._token_s[-1]
         short = {"forgets": 3, "forgets_at_the_end": 8}.get(self.name) == self._calls()
         return (batch_size, input_len + output_len - short)
+
+    def token_s(self, work: Any) -> Sequence[float]:
+        """The law's own, or a wrong one."""
+        if self.name == "tells_late_moments":
+            return [2 * moment for moment in self._token_s]
+        if self.name == "forgets_half_the_prefill":
+            return [self._token_s[0] / 2, *self._token_s[1:]]
+        return self._token_s
 
     def communication(self, work: Any) -> None:
         """It has nobody to talk to."""

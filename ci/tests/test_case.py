@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures.core import case as case_module
-from fixtures.core import foundry, hardware, library, metrics, node, suite, sweep
+from fixtures.core import fit, foundry, hardware, library, node, stats, suite, sweep
 from fixtures.core.case import (
     ATTENTIONS,
     DTYPE_BYTES,
@@ -198,7 +198,7 @@ def test_equal_cases_are_one_key_and_different_ones_are_not() -> None:
 
 VALUE_CLASSES = [
     value
-    for module in (case_module, foundry, hardware, metrics, node, suite, sweep)
+    for module in (case_module, fit, foundry, hardware, node, stats, suite, sweep)
     for value in vars(module).values()
     if isinstance(value, type) and dataclasses.is_dataclass(value) and value.__module__ == module.__name__
 ]
@@ -207,7 +207,18 @@ VALUE_CLASSES = [
 def test_value_classes_are_found() -> None:
     """At least those of a case, a suite, a machine and a measurement."""
     names = {value.__name__ for value in VALUE_CLASSES}
-    assert names >= {"Case", "Device", "Entry", "Grid", "Latency", "Machine", "Node", "Selection", "Suite"}
+    assert names >= {
+        "Case",
+        "Device",
+        "Entry",
+        "Fit",
+        "Grid",
+        "Interval",
+        "Machine",
+        "Node",
+        "Selection",
+        "Suite",
+    }
 
 
 @pytest.mark.parametrize("value", VALUE_CLASSES)

@@ -16,6 +16,7 @@ from fixtures.core import library
 from fixtures.core.case import Case, EngineSpec, ModelSpec, Point
 from fixtures.engines import build
 from fixtures.engines.hf import HfEngine
+from fixtures.engines.proof import Proof
 from fixtures.engines.protocol import CannotLoad, OutOfMemory, WorkNotDone
 from fixtures.workload import make_prompts
 
@@ -179,6 +180,69 @@ def test_a_cache_that_is_not_as_asked_is_noticed(use_cache: bool) -> None:
 
     hf._settings = forgetful  # type: ignore[method-assign]
     with pytest.raises(WorkNotDone, match="KV cache is not"):
+        hf.check(work_of(hf))
+
+
+def test_a_cache_that_is_switched_off_between_the_check_and_the_rounds_is_noticed() -> None:
+    """Every call is looked at, not the checked one alone."""
+    hf, _ = loaded(LLAMA)
+    work = work_of(hf)
+    hf.check(work)
+    work.settings.use_cache = False
+    with pytest.raises(WorkNotDone, match=r"given \[10, 11, 12, .*\.\.\.\] .*KV cache is not used"):
+        hf.verify(work, hf.generate(work))
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [{"do_sample": True, "top_k": 100, "temperature": 100.0}, {"repetition_penalty": 50.0}],
+    ids=["sampling", "penalty"],
+)
+def test_tokens_that_are_not_the_likeliest_are_noticed(behind: dict[str, Any]) -> None:
+    """Sampling or a penalty that gets into generation behind the suite's back fails the check."""
+    hf, _ = loaded(LLAMA)
+
+    def settings(output_len: int) -> GenerationConfig:
+        return GenerationConfig(max_new_tokens=output_len, use_cache=True, **behind)
+
+    hf._settings = settings  # type: ignore[method-assign]
+    with pytest.raises(WorkNotDone, match="not chosen greedily"):
+        hf.check(work_of(hf))
+
+
+def test_prompts_that_are_alike_are_noticed() -> None:
+    """Unless there are no others."""
+    hf, _ = loaded(LLAMA)
+    with pytest.raises(WorkNotDone, match="only 2 of 3 prompts are distinct"):
+        hf.check(hf.prepare([[1, 2], [1, 2], [3, 4]], 2))
+
+
+@pytest.mark.parametrize(("configured", "ran"), [("eager", "sdpa"), ("sdpa", "eager")])
+def test_attention_that_ran_otherwise_is_noticed(configured: str, ran: str) -> None:
+    """What is dispatched counts, not what the config says of it."""
+    hf, _ = loaded(LLAMA, EngineSpec("e", attention=configured))
+    hf.check(work_of(hf))
+    proof = Proof()
+    hf.model.set_attn_implementation(ran)
+    with proof.watching(hf.model):
+        hf.generate(work_of(hf))
+    assert proof.attention() == ran
+    with pytest.raises(WorkNotDone, match=f"'{configured}' is configured, '{ran}' ran"):
+        proof.require_attention(configured)
+
+
+def test_a_parameter_or_cache_of_another_dtype_is_noticed() -> None:
+    """One that was changed after the load, and keys that are kept in another dtype."""
+    hf, _ = loaded(LLAMA)
+    proof = Proof()
+    with proof.watching(hf.model):
+        hf.generate(work_of(hf))
+    proof.require_cache_dtype(torch.bfloat16)
+    with pytest.raises(WorkNotDone, match=r"KV cache holds torch\.bfloat16, not torch\.float32"):
+        proof.require_cache_dtype(torch.float32)
+    layer = hf.model.model.layers[1].mlp
+    layer.up_proj.weight.data = layer.up_proj.weight.data.float()
+    with pytest.raises(CannotLoad, match=r"layers\.1\.mlp\.up_proj\.weight is torch\.float32"):
         hf.check(work_of(hf))
 
 

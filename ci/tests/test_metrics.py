@@ -5,27 +5,20 @@ from __future__ import annotations
 import pytest
 
 from fixtures.core.case import Point
-from fixtures.core.metrics import Latency, latency, ms_per_output_token, output_tokens_per_s
-
-
-def test_the_latency_of_rounds_is_their_mean_median_and_range() -> None:
-    """1 + 2 + 6 + 3 = 12 s over 4 rounds; sorted 1 2 3 6, so the middle is 2.5 s."""
-    assert latency([1.0, 2.0, 6.0, 3.0]) == Latency(mean_s=3.0, median_s=2.5, min_s=1.0, max_s=6.0, rounds=4)
-
-
-def test_the_latency_of_one_round_is_that_round() -> None:
-    """Nothing is left out."""
-    assert latency([0.25]) == Latency(0.25, 0.25, 0.25, 0.25, 1)
-
-
-def test_no_rounds_have_no_latency() -> None:
-    """Rather than 0 or NaN."""
-    with pytest.raises(ValueError, match="no timed rounds"):
-        latency([])
+from fixtures.core.metrics import (
+    decode_tokens_per_s,
+    itl_s,
+    latency_s,
+    ms_per_output_token,
+    output_tokens_per_s,
+    prefill_tokens_per_s,
+    tpot_s,
+    ttft_s,
+)
 
 
 @pytest.mark.parametrize(
-    ("point", "latency_s", "tokens_per_s", "ms_per_token"),
+    ("point", "whole_s", "tokens_per_s", "ms_per_token"),
     [
         # mpt7b on one A100 of 80 GB as published: 64 * 64 / 8.773 s; 8773 ms / 64 tokens
         (Point(64, 512, 64), 8.773, 466.887, 137.078),
@@ -36,8 +29,30 @@ def test_no_rounds_have_no_latency() -> None:
     ],
 )
 def test_throughput_and_time_per_token_are_those_of_the_whole_call(
-    point: Point, latency_s: float, tokens_per_s: float, ms_per_token: float
+    point: Point, whole_s: float, tokens_per_s: float, ms_per_token: float
 ) -> None:
     """As llm-foundry's script prints them."""
-    assert output_tokens_per_s(point, latency_s) == pytest.approx(tokens_per_s, rel=1e-5)
-    assert ms_per_output_token(point, latency_s) == pytest.approx(ms_per_token, rel=1e-5)
+    assert output_tokens_per_s(point, whole_s) == pytest.approx(tokens_per_s, rel=1e-5)
+    assert ms_per_output_token(point, whole_s) == pytest.approx(ms_per_token, rel=1e-5)
+
+
+def test_a_call_is_split_where_its_first_token_is() -> None:
+    """Tokens after 0.5, 0.6, 0.8 and 0.9 s, the call over after 1.1 s: (1.1 - 0.5) / 3 = 0.2 s a token."""
+    moments = [0.5, 0.6, 0.8, 0.9]
+    assert latency_s(10.0, 11.1) == pytest.approx(1.1)
+    assert ttft_s(moments) == 0.5
+    assert tpot_s(1.1, 0.5, 4) == pytest.approx(0.2)
+    assert itl_s(moments) == pytest.approx([0.1, 0.2, 0.1])
+
+
+def test_one_token_has_no_decode() -> None:
+    """None, not zero, and nothing is divided."""
+    assert tpot_s(1.1, 0.5, 1) is None
+    assert itl_s([0.5]) == []
+    assert decode_tokens_per_s(Point(4, 32, 1), None) is None
+
+
+def test_prefill_and_decode_have_speeds_of_their_own() -> None:
+    """4 prompts of 32 tokens in 0.5 s; 4 tokens each 0.2 s."""
+    assert prefill_tokens_per_s(Point(4, 32, 8), 0.5) == pytest.approx(256)
+    assert decode_tokens_per_s(Point(4, 32, 8), 0.2) == pytest.approx(20)

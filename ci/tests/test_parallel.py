@@ -10,7 +10,7 @@ from fixtures.core.case import Case, EngineSpec, HardwareSpec, ModelSpec, Point
 from fixtures.core.parallel import efficiency, relate, speed_up, tokens_per_s_per_device
 from fixtures.core.record import make_record
 from fixtures.core.suite import Protocol
-from fixtures.core.text import parallel_table
+from fixtures.core.tables import parallel_table
 
 CPU, GPU = HardwareSpec("cpu", "cpu"), HardwareSpec("a100_80gb", "gpu")
 
@@ -32,6 +32,8 @@ def record(
         suite="own",
         protocol=Protocol(),
         seconds=[seconds],
+        token_s=[[seconds * k / 10 for k in range(1, 11)]],
+        stopped_by="asked for",
         warmup_s=[],
         load={"threads": None, **load},
         peak_memory_bytes=None,

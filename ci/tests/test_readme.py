@@ -13,8 +13,11 @@ from typing import Any
 
 import pytest
 
+from ci.definitions import with_table
 from ci.tests.conftest import ROOT
-from fixtures.core.text import parallel_table, results_table, significant
+from fixtures.core.metrics import METRICS
+from fixtures.core.tables import parallel_table, results_table, split_table
+from fixtures.core.text import significant
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [
@@ -89,8 +92,9 @@ def baseline(name: str) -> dict[str, Any]:
 def test_the_table_is_that_of_the_history() -> None:
     """Every row of the README's table, digit by digit."""
     benches = baseline("default")["benchmarks"]
-    lines = results_table([(bench["extra_info"], bench["stats"]["data"]) for bench in benches])
-    assert "\n".join(lines) in README
+    records = [bench["extra_info"] for bench in benches]
+    assert "\n".join(results_table(records)) in README
+    assert "\n".join(split_table(records)) in README
 
 
 def test_the_table_of_several_devices_is_that_of_the_history() -> None:
@@ -105,6 +109,12 @@ def test_the_table_of_several_devices_is_that_of_the_history() -> None:
 def test_the_ratios_are_those_of_the_history() -> None:
     """Every ratio of the harness, as its history has it."""
     ratios = [ratio for b in baseline("harness")["benchmarks"] for ratio in b["extra_info"]["ratios"]]
-    assert len(ratios) == 8
+    assert len(ratios) == 9
     for ratio in ratios:
         assert f"| {ratio['what']} | {significant(ratio['value'])} |" in README
+
+
+def test_the_table_of_metrics_is_that_of_their_docstrings() -> None:
+    """As `python -m ci.definitions` writes it."""
+    assert with_table(README) == README
+    assert all(f"| {name} |" in README for name in METRICS)

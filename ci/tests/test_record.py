@@ -23,6 +23,8 @@ def record(seconds: list[float], **load: Any) -> dict[str, Any]:
         suite="own",
         protocol=Protocol(rounds=4, warmup_rounds=2, seed=7),
         seconds=seconds,
+        token_s=[[0.1 * (k + 1) for k in range(10)] for _ in seconds],
+        stopped_by="asked for",
         warmup_s=[9.0, 8.0],
         load=load,
         peak_memory_bytes=123,
@@ -33,15 +35,22 @@ def record(seconds: list[float], **load: Any) -> dict[str, Any]:
 
 def test_a_record_holds_the_case_how_it_was_measured_and_what_came_out() -> None:
     """Rounds of 1, 1, 1 and 5 s: mean 2 s, median 1 s; 4 * 10 / 2 = 20 tokens/s, 2000 / 10 = 200 ms."""
-    assert record([1.0, 1.0, 1.0, 5.0], load_s=3.5, parameters=10) == {
-        "record_version": 2,
+    made = record([1.0, 1.0, 1.0, 5.0], load_s=3.5, parameters=10)
+    assert made == {
+        "record_version": 3,
         "suite": "own",
         "case": CASE.as_dict(),
         "protocol": {"rounds": 4, "warmup_rounds": 2, "seed": 7},
+        "stopped_by": "asked for",
         "latency_mean_s": 2.0,
         "latency_median_s": 1.0,
+        "latency_interval": {"low": 1.0, "high": 5.0, "coverage": 0.875},
+        "latency_spread": 1.0,
+        "drift": None,
         "output_tokens_per_s": 20.0,
         "ms_per_output_token": 200.0,
+        "split": made["split"],
+        "marks": [],
         "warmup_s": [9.0, 8.0],
         "peak_memory_bytes": 123,
         "load_s": 3.5,
@@ -61,3 +70,10 @@ def test_a_case_without_timed_rounds_has_no_record() -> None:
     """Never pass without measuring."""
     with pytest.raises(ValueError, match="no timed rounds"):
         record([])
+
+
+def test_rounds_that_get_slower_are_marked() -> None:
+    """Five rounds, each 10 % of the first slower than the one before it."""
+    made = record([1.0, 1.1, 1.2, 1.3, 1.4])
+    assert made["drift"]["change"] == pytest.approx(0.4 / 1.2)
+    assert made["marks"] == ["drift: +33 % from first to last round (p = 0.017)"]
