@@ -32,6 +32,8 @@ PACKAGES = {
     "pytest": "pytest",
     "pytest_benchmark": "pytest-benchmark",
     "yaml": "pyyaml",
+    "numpy": "numpy",
+    "scipy": "scipy",
 }
 TEST_PACKAGES = {"hypothesis": "hypothesis"}
 SHARE_OF_TESTS = 0.3  # of the time: the tests must leave enough for what only a GPU can show

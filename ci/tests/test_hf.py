@@ -246,6 +246,30 @@ def test_a_parameter_or_cache_of_another_dtype_is_noticed() -> None:
         hf.check(work_of(hf))
 
 
+def test_the_check_asks_what_attention_ran(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function that is registered under another one's name is not what was configured."""
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+    from transformers.models.llama.modeling_llama import eager_attention_forward
+
+    hf, _ = loaded(LLAMA)
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS, "sdpa", eager_attention_forward)
+    with pytest.raises(WorkNotDone, match="'sdpa' is configured, 'eager' ran"):
+        hf.check(work_of(hf))
+
+
+def test_the_check_asks_for_the_dtype_of_the_cache() -> None:
+    """Keys that are kept in another dtype fail it."""
+    hf, _ = loaded(LLAMA)
+
+    def widen(_module: Any, _args: Any, output: Any) -> None:
+        layer = output.past_key_values.layers[1]
+        layer.keys = layer.keys.float()
+
+    hf.model.register_forward_hook(widen)
+    with pytest.raises(WorkNotDone, match=r"KV cache holds torch\.float32"):
+        hf.check(work_of(hf, Point(3, 10, 1)))
+
+
 def test_wrong_tokens_are_noticed() -> None:
     """Too few tokens, and tokens that do not begin with the prompts."""
     hf, _ = loaded(LLAMA)
