@@ -42,7 +42,7 @@ LOCK_HEADER = """\
 # that this one file fits every machine.
 """
 # What torch brings along on a machine with a GPU, and pip, which every environment has anyway.
-NOT_LOCKED = re.compile(r"(nvidia|cuda)-|(triton|pip)==")
+NOT_LOCKED = re.compile(r"(nvidia(?!-ml-py)|cuda)-|(triton|pip)==")
 
 
 def stop(code: int, message: str) -> NoReturn:
