@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import scipy.stats  # noqa: F401  pytester forgets what its runs import, and numpy cannot be imported twice
 
-from ci.tests.fake_engine import FakeEngine
+from ci.tests.fake_engine import FakeEngine, FakeWatch
 from fixtures import engines
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,11 +31,17 @@ def project(pytester: pytest.Pytester) -> pytest.Pytester:
 
 FAKED = """
 import json
-from ci.tests.fake_engine import FakeEngine
+from ci.tests.fake_engine import FakeEngine, FakeWatch
 from fixtures import engines
 
 engines.KINDS["hf"] = "ci.tests.fake_engine:FakeEngine"
 engines.TIMERS["hf"] = FakeEngine.clock
+
+
+def pytest_configure(config):
+    from fixtures import measure
+
+    measure.Watch = FakeWatch
 
 
 def pytest_sessionfinish(session):
@@ -56,6 +62,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeEngine]]:
     """The fake engine in the place of transformers'."""
     monkeypatch.setitem(engines.KINDS, "hf", "ci.tests.fake_engine:FakeEngine")
     monkeypatch.setitem(engines.TIMERS, "hf", FakeEngine.clock)
+    monkeypatch.setattr("fixtures.measure.Watch", FakeWatch)
     monkeypatch.setattr("pytest_benchmark.plugin.get_cpu_info", dict)  # asks a process of its own, 1 s
     FakeEngine.reset()
     yield FakeEngine

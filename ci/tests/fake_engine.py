@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from fixtures.core.bounds import Work
 from fixtures.core.case import Case
+from fixtures.core.state import GpuReading, Reading
 from fixtures.engines.protocol import CannotLoad, OutOfMemory, WorkNotDone
 
 STEP_S = 0.001
@@ -19,13 +21,17 @@ class Law:
     """Seconds of a call: prefill, each further token, what each costs more than the one before it.
 
     `factor` takes the number of the call, from 0 at the first after the check, and scales all of it: jitter,
-    spikes, drift, throttling are functions of that number. `stall_s` is by the number of the gap.
+    spikes, drift, throttling are functions of that number. `others` are the cores that other processes use
+    during it, `reasons` why the GPU is throttled in it. `stall_s` is by the number of the gap.
     """
 
     prefill_s: float = STEP_S
     token_s: float = STEP_S
     growth_s: float = 0.0
     factor: Callable[[int], float] = lambda _call: 1.0
+    others: Callable[[int], float] = lambda _call: 0.0
+    reasons: Callable[[int], tuple[str, ...]] = lambda _call: ()
+    watts: float = 100.0
     stall_s: dict[int, float] = field(default_factory=dict)
 
     def token_times(self, output_len: int, call: int) -> list[float]:
@@ -44,6 +50,23 @@ class Weights:
         self.itself = self
 
 
+class FakeWatch:
+    """Stands for `fixtures.state.Watch`: the machine as the law has it, one GPU in it."""
+
+    def __init__(self, pids: Sequence[int], gpus: int) -> None:
+        FakeEngine.log.append(("watch", tuple(pids), gpus))
+
+    def read(self) -> Reading:
+        """By the scripted clock."""
+        made = FakeEngine
+        gpu = GpuReading(0, energy_j=made.law.watts * made.now_s, throttle_reasons=made.reasons)
+        return Reading(made.now_s, own_cpu_s=made.now_s, busy_cpu_s=made.now_s + made.others_s, gpus=(gpu,))
+
+    def neighbours(self) -> list[dict[str, Any]]:
+        """One process."""
+        return [{"name": "neighbour", "cores": 0.5}]
+
+
 class FakeEngine:
     """Follows its law. A model's name says what goes wrong: fails_to_load, no_room, forgets, ...
 
@@ -57,6 +80,10 @@ class FakeEngine:
     lost = False
     law: ClassVar[Law] = Law()
     now_s: ClassVar[float] = 0.0
+    others_s: ClassVar[float] = 0.0  # CPU seconds of other processes
+    reasons: ClassVar[tuple[str, ...]] = ()
+    work: ClassVar[Work | None] = None
+    peaks: ClassVar[list[dict[str, float]]] = []  # what measuring them gives, the last of them ever after
     _token_s: Sequence[float] = ()
 
     @classmethod
@@ -70,6 +97,8 @@ class FakeEngine:
         cls.log.clear()
         cls.weights.clear()
         cls.law = Law()
+        cls.reasons, cls.work = (), None
+        cls.peaks.clear()
 
     def load(self, case: Case, seed: int) -> dict[str, Any]:
         """Note how many models are alive at this moment, this one not among them."""
@@ -82,7 +111,17 @@ class FakeEngine:
             raise CannotLoad("attention 'sdpa' was asked for, 'eager' is used")
         if self.name == "no_room":
             raise OutOfMemory("16 GB asked for, 8 GB free")
-        return {"load_s": 0.0, "parameters": 10, "parameter_bytes": 20, "vocab_size": 100, "seed": seed}
+        facts = {"load_s": 0.0, "parameters": 10, "parameter_bytes": 20, "vocab_size": 100, "seed": seed}
+        return {**facts, "work": None if self.work is None else self.work.as_dict()}
+
+    def measure_peaks(self, size_bytes: int) -> Mapping[str, float] | None:
+        """What was scripted."""
+        self.log.append(("measure_peaks", size_bytes))
+        return self.peaks.pop(0) if len(self.peaks) > 1 else next(iter(self.peaks), None)
+
+    def pids(self) -> Sequence[int]:
+        """None of its own."""
+        return [1234]
 
     def prepare(self, prompts: Sequence[Sequence[int]], output_len: int) -> Any:
         """The shape of the work."""
@@ -106,8 +145,11 @@ class FakeEngine:
             raise RuntimeError(f"device-side assert in {held_by_the_traceback}")
         if self.name == "takes_its_time":
             time.sleep(0.1)
-        self._token_s = FakeEngine.law.token_times(output_len, self._calls() - 1)
+        law, call = FakeEngine.law, self._calls() - 1
+        self._token_s = law.token_times(output_len, call)
         FakeEngine.now_s += self._token_s[-1]
+        FakeEngine.others_s += self._token_s[-1] * law.others(call)
+        FakeEngine.reasons = law.reasons(call)
         short = {"forgets": 3, "forgets_at_the_end": 8}.get(self.name) == self._calls()
         return (batch_size, input_len + output_len - short)
 
@@ -129,6 +171,7 @@ class FakeEngine:
     def verify(self, work: Any, tokens: Any) -> None:
         """The shape that was asked for."""
         self.log.append(("verify",))
+        FakeEngine.reasons = ()
         if tokens != (work[0], work[1] + work[2]):
             raise WorkNotDone(f"{tokens} tokens came back")
 

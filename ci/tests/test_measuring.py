@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from ci.tests.conftest import histories, write_suite
-from ci.tests.fake_engine import STEP_S, FakeEngine
+from ci.tests.fake_engine import STEP_S, FakeEngine, Law
 from fixtures import engines
+from fixtures.core.bounds import Cache, Work
 
 pytest_plugins = ["pytester"]
 
@@ -36,7 +37,7 @@ def test_a_case_is_checked_warmed_up_and_timed_in_that_order(project: pytest.Pyt
     suite = write_suite(project.path, "m", rounds=3, warmup_rounds=2)
     run(project, "--suite", suite).assert_outcomes(passed=1)
     steps = [entry[0] for entry in fake.log]
-    before = ["load", "reset_peak_memory", "prepare", "check"]
+    before = ["load", "reset_peak_memory", "prepare", "check", "watch"]
     one_round = ["synchronize", "generate", "synchronize", "verify"]
     assert steps == before + one_round * 5 + ["close"]
 
@@ -71,7 +72,7 @@ def test_the_record_has_the_case_and_the_metrics(project: pytest.Pytester, fake:
     bench = only_record(project)
     record, data = bench["extra_info"], bench["stats"]["data"]
     mean = sum(data) / len(data)
-    assert record["record_version"] == 3
+    assert record["record_version"] == 4
     assert record["latency_mean_s"] == pytest.approx(mean)
     assert record["latency_median_s"] == pytest.approx(statistics.median(data))
     assert record["output_tokens_per_s"] == pytest.approx(3 * 5 / mean)
@@ -249,3 +250,152 @@ def test_histories_stay_in_the_project_whatever_the_folder(
     ).assert_outcomes(passed=1)  # fmt: skip
     assert len(histories(project.path)) == 1
     assert not (elsewhere / ".benchmarks").exists()
+
+
+GPU_WORK = Work(0.0, 1e9, 0.0, 10**9, (Cache(10, 1000),))  # FLOPs a token, bytes a step
+SLOW_GPU = {"flops_per_s": 1e12, "read_bytes_per_s": 1e12, "copy_bytes_per_s": 0.5e12}
+
+
+def test_a_case_is_held_against_the_peaks_measured_beside_it(project: pytest.Pytester, fake: Fake) -> None:
+    """Prefill: 10 tokens x 1 GFLOP / 1 TFLOP/s = 10 ms of 20; 3 steps of 1 GB / 1 TB/s = 1 ms of 2 each."""
+    fake.work, fake.peaks[:] = GPU_WORK, [SLOW_GPU]
+    fake.law = Law(prefill_s=0.02, token_s=0.002)
+    result = run(project, "--suite", write_suite(project.path, "m", input_lengths=[10], output_lengths=[4]))
+    record = only_record(project)["extra_info"]
+    limits = record["limits"]
+    cache = 10 * 1000 * 11  # of 10, 11 and 12 tokens, 11 in the mean
+    assert limits["prefill_flops"] == 1e10
+    assert limits["step_bytes"] == 1e9 + cache
+    assert limits["prefill_bound_s"] == pytest.approx(0.01)
+    assert limits["decode_bound_s"] == pytest.approx(3 * (1e9 + cache) / 1e12)
+    assert (limits["prefill_by"], limits["decode_by"]) == ("arithmetic", "bandwidth")
+    assert limits["of_bound"] == pytest.approx(limits["bound_s"] / 0.026)
+    assert limits["mfu"] == pytest.approx(0.5)
+    assert limits["mbu"] == pytest.approx(0.5, rel=1e-3)
+    assert ("measure_peaks", 10**9) in fake.log
+    result.stdout.fnmatch_lines(["*0.0130*50.0 %*arithmetic / bandwidth*50.0 %*50.0 %*"])
+
+
+@pytest.mark.parametrize(
+    ("law", "named"),
+    [
+        (
+            Law(prefill_s=0.009, token_s=0.002),
+            "*prefill in 0.009 s is impossible: its arithmetic bound*0.01 s*",
+        ),
+        (
+            Law(prefill_s=0.02, token_s=0.0009),
+            "*decode in 0.0027 s is impossible: its bandwidth bound*0.003 s*",
+        ),
+    ],
+)
+def test_a_result_faster_than_physics_fails_by_the_name_of_its_bound(
+    project: pytest.Pytester, fake: Fake, law: Law, named: str
+) -> None:
+    """10 % under the bound, the peaks measured a second time; no number is left of it."""
+    fake.work, fake.peaks[:], fake.law = GPU_WORK, [SLOW_GPU], law
+    result = run(project, "--suite", write_suite(project.path, "m", input_lengths=[10], output_lengths=[4]))
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([named])
+    assert [entry[0] for entry in fake.log].count("measure_peaks") == 2
+    assert histories(project.path)[0]["benchmarks"] == []
+
+
+def test_peaks_measured_in_a_bad_moment_are_measured_again(project: pytest.Pytester, fake: Fake) -> None:
+    """The second measurement allows what the first did not, and is what stands in the record."""
+    fake.work, fake.law = GPU_WORK, Law(prefill_s=0.02, token_s=0.0009)
+    fake.peaks[:] = [SLOW_GPU, {**SLOW_GPU, "copy_bytes_per_s": 2e12, "flops_per_s": 2e12}]
+    run(project, "--suite", write_suite(project.path, "m", output_lengths=[4])).assert_outcomes(passed=1)
+    measured = only_record(project)["extra_info"]["limits"]["peaks"]["measured"]
+    assert measured == {"flops_per_s": 2e12, "bandwidth_bytes_per_s": 2e12}
+
+
+def test_within_the_error_of_the_peaks_nothing_is_impossible(project: pytest.Pytester, fake: Fake) -> None:
+    """4 % under the bound."""
+    fake.work, fake.peaks[:], fake.law = GPU_WORK, [SLOW_GPU], Law(prefill_s=0.02, token_s=0.00096)
+    run(project, "--suite", write_suite(project.path, "m", output_lengths=[4])).assert_outcomes(passed=1)
+
+
+def test_without_a_count_there_is_no_bound(project: pytest.Pytester, fake: Fake) -> None:
+    """No figure, no table, no failure."""
+    fake.peaks[:] = [SLOW_GPU]
+    result = run(project, "--suite", write_suite(project.path, "m"))
+    assert only_record(project)["extra_info"]["limits"]["bound_s"] is None
+    assert "of bound" not in result.stdout.str()
+
+
+def test_disturbed_rounds_are_taken_again_and_count_if_they_are_better(
+    project: pytest.Pytester, fake: Fake
+) -> None:
+    """Others use half a core in timed rounds 2 and 3, and take twice as long then: both are gone."""
+    disturbed = {3 + 1, 3 + 2}  # after three to warm up
+    fake.law = Law(
+        prefill_s=0.5, factor=lambda call: 2.0 if call in disturbed else 1.0,
+        others=lambda call: 0.5 if call in disturbed else 0.0,
+    )  # fmt: skip
+    run(project, "--suite", write_suite(project.path, "m", output_lengths=[1])).assert_outcomes(passed=1)
+    bench = only_record(project)
+    record = bench["extra_info"]
+    assert bench["stats"]["data"] == pytest.approx([0.5] * 5)
+    assert bench["stats"]["max"] == pytest.approx(0.5)
+    assert record["state"]["attempts"] == 2
+    assert record["state"]["disturbed"] == [[]] * 5
+    assert record["marks"] == []
+    assert [entry[0] for entry in fake.log].count("generate") == 3 + 5 + 5
+
+
+def test_what_does_not_clear_stays_marked(project: pytest.Pytester, fake: Fake) -> None:
+    """Throttled and contended for good: once more and no oftener, and each kind has its mark."""
+    fake.law = Law(
+        prefill_s=0.5, others=lambda _call: 0.25, reasons=lambda _call: ("hw_thermal_slowdown", "gpu_idle")
+    )
+    result = run(project, "--suite", write_suite(project.path, "m", output_lengths=[1]))
+    record = only_record(project)["extra_info"]
+    assert record["marks"] == [
+        "5 of 5 rounds disturbed, taken again: contention: other processes used 0.25 cores",
+        "5 of 5 rounds disturbed, taken again: throttling: GPU 0: hw_thermal_slowdown",
+    ]
+    assert [entry[0] for entry in fake.log].count("generate") == 3 + 5 + 5
+    result.stdout.fnmatch_lines(["MARKED *5 of 5 rounds disturbed*0.25 cores*"])
+
+
+@pytest.mark.parametrize(
+    ("law", "marked"),
+    [
+        # a power cap comes of the work: taking it again would not help
+        (Law(prefill_s=0.5, reasons=lambda _call: ("sw_power_cap",)), 1),
+        # more than a minute of rounds is not spent twice
+        (Law(prefill_s=13.0, others=lambda _call: 0.5), 1),
+        (Law(prefill_s=0.5, reasons=lambda _call: ("gpu_idle",)), 0),
+    ],
+)
+def test_rounds_are_not_taken_again_in_vain(
+    project: pytest.Pytester, fake: Fake, law: Law, marked: int
+) -> None:
+    """Marked where there is something to say, and measured once."""
+    fake.law = law
+    run(project, "--suite", write_suite(project.path, "m", output_lengths=[1]))
+    record = only_record(project)["extra_info"]
+    assert record["state"]["attempts"] == 1
+    assert len(record["marks"]) == marked
+    assert [entry[0] for entry in fake.log].count("generate") == 3 + 5
+
+
+def test_auto_takes_its_disturbed_rounds_again_too(project: pytest.Pytester, fake: Fake) -> None:
+    """Six rounds that are alike are enough, twice."""
+    fake.law = Law(prefill_s=0.5, others=lambda call: 0.5 if call == 5 else 0.0)
+    suite = write_suite(project.path, "m", output_lengths=[1])
+    run(project, "--suite", suite, "--rounds", "auto").assert_outcomes(passed=1)
+    bench = only_record(project)
+    assert len(bench["stats"]["data"]) == 6
+    assert bench["extra_info"]["stopped_by"] == "precision"
+    assert [entry[0] for entry in fake.log].count("generate") == 3 + 6 + 6
+
+
+def test_joules_are_those_of_the_timed_rounds(project: pytest.Pytester, fake: Fake) -> None:
+    """100 W for 5 rounds of 0.5 s: 50 J a call of 2 x 5 tokens."""
+    fake.law = Law(prefill_s=0.1, token_s=0.1, watts=100.0)
+    run(project, "--suite", write_suite(project.path, "m", batch_sizes=[2], output_lengths=[5]))
+    record = only_record(project)["extra_info"]
+    assert record["joules_per_output_token"] == pytest.approx(5.0)
+    assert record["state"]["neighbours"] == [{"name": "neighbour", "cores": 0.5}]

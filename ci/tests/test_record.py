@@ -9,6 +9,7 @@ import pytest
 
 from fixtures.core.case import Case, EngineSpec, HardwareSpec, ModelSpec, Point
 from fixtures.core.record import make_record
+from fixtures.core.state_record import marks
 from fixtures.core.suite import Protocol
 
 CASE = Case(
@@ -16,8 +17,8 @@ CASE = Case(
 )
 
 
-def record(seconds: list[float], **load: Any) -> dict[str, Any]:
-    """The record of the case with so many seconds."""
+def record(seconds: list[float], joules: float | None = None, **load: Any) -> dict[str, Any]:
+    """The record of the case with so many seconds, and so many joules of a GPU."""
     return make_record(
         case=CASE,
         suite="own",
@@ -30,6 +31,7 @@ def record(seconds: list[float], **load: Any) -> dict[str, Any]:
         peak_memory_bytes=123,
         versions={"torch": "2.13", "deepspeed": None},
         machine={"label": "1xcpu"},
+        state={"disturbed": [[] for _ in seconds], "attempts": 1, "energy_j": joules},
     )
 
 
@@ -37,7 +39,7 @@ def test_a_record_holds_the_case_how_it_was_measured_and_what_came_out() -> None
     """Rounds of 1, 1, 1 and 5 s: mean 2 s, median 1 s; 4 * 10 / 2 = 20 tokens/s, 2000 / 10 = 200 ms."""
     made = record([1.0, 1.0, 1.0, 5.0], load_s=3.5, parameters=10)
     assert made == {
-        "record_version": 3,
+        "record_version": 4,
         "suite": "own",
         "case": CASE.as_dict(),
         "protocol": {"rounds": 4, "warmup_rounds": 2, "seed": 7},
@@ -50,7 +52,10 @@ def test_a_record_holds_the_case_how_it_was_measured_and_what_came_out() -> None
         "output_tokens_per_s": 20.0,
         "ms_per_output_token": 200.0,
         "split": made["split"],
+        "limits": made["limits"],
+        "joules_per_output_token": None,
         "marks": [],
+        "state": {"disturbed": [[], [], [], []], "attempts": 1, "energy_j": None},
         "warmup_s": [9.0, 8.0],
         "peak_memory_bytes": 123,
         "load_s": 3.5,
@@ -77,3 +82,19 @@ def test_rounds_that_get_slower_are_marked() -> None:
     made = record([1.0, 1.1, 1.2, 1.3, 1.4])
     assert made["drift"]["change"] == pytest.approx(0.4 / 1.2)
     assert made["marks"] == ["drift: +33 % from first to last round (p = 0.017)"]
+
+
+def test_energy_is_that_of_a_token() -> None:
+    """160 J over 4 rounds of 4 x 10 tokens are 1 J each; of less than a second no counter tells enough."""
+    assert record([1.0] * 4, joules=160.0)["joules_per_output_token"] == 1.0
+    assert record([0.2] * 4, joules=160.0)["joules_per_output_token"] is None
+
+
+def test_what_the_machine_did_is_a_mark() -> None:
+    """One line for each kind, with the last round's words."""
+    disturbed = [["contention: a"], ["contention: b", "contention: c"], [], ["throttling: d"]]
+    assert marks(disturbed, attempts=2) == [
+        "2 of 4 rounds disturbed, taken again: contention: b; contention: c",
+        "1 of 4 rounds disturbed, taken again: throttling: d",
+    ]
+    assert marks([[], []], attempts=2) == []

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fixtures.core.state import THROTTLING, GpuReading, Reading, disturbances, energy_j, summary
+from fixtures.core.state import THROTTLING, GpuReading, Reading, disturbances
+from fixtures.core.state_record import energy_j, summary
 
 GPU = GpuReading(0, 1.7e9, 1.98e9, 60.0, 300.0, (), 5.0, 1000.0, 0)
 BEFORE = Reading(100.0, 10.0, 50.0, 1.0, 2.0, 0.5, 4, 2e9, 7, (GPU,))

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from fixtures import nvml, state
-from fixtures.core.state import Reading, disturbances, summary
+from fixtures.core.state import Reading, disturbances
+from fixtures.core.state_record import summary
 from fixtures.state import Watch
 
 SPINNER = "spins_for_test"

@@ -1,0 +1,184 @@
+"""The least time of a case, against FLOPs, bytes and seconds worked out by hand, a step at a time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fixtures.core.bounds import (
+    Bound,
+    Cache,
+    Peaks,
+    Work,
+    bound,
+    cache_bytes,
+    decode_flops,
+    mean_step_bytes,
+    prefill_flops,
+    stated_peaks,
+    step_bytes,
+)
+from fixtures.core.case import Case, EngineSpec, HardwareSpec, ModelSpec, Point
+from fixtures.core.library import hardware
+from fixtures.core.physics import impossible, make_limits, measured_peaks
+
+# head 100 FLOPs, 10 a token, 2 a pair; 1000 bytes of weights; 3 layers of 4 bytes a token
+WORK = Work(100.0, 10.0, 2.0, 1000, (Cache(3, 4),))
+GPU = HardwareSpec("g", "gpu", peak_bf16_flops=1e12, peak_bandwidth_bytes_per_s=1e11)
+
+
+def test_a_prefill_is_causal() -> None:
+    """Two sequences of 4 tokens: head, 4 tokens, 1 + 2 + 3 + 4 pairs."""
+    assert prefill_flops(WORK, 2, 4) == 2 * (100 + 40 + 2 * 10)
+
+
+def test_a_window_limits_the_pairs() -> None:
+    """Window 2: 1 + 2 + 2 + 2 pairs; one of three layers with it: two thirds of 10 and one third of 7."""
+    windowed = replace(WORK, caches=(Cache(3, 4, window=2),))
+    assert prefill_flops(windowed, 1, 4) == 100 + 40 + 2 * 7
+    mixed = replace(WORK, caches=(Cache(2, 4), Cache(1, 4, window=2)))
+    assert prefill_flops(mixed, 1, 4) == pytest.approx(100 + 40 + 2 * (10 * 2 / 3 + 7 / 3))
+
+
+def test_a_decode_step_attends_to_all_before_it_and_itself() -> None:
+    """After 4 tokens: head, one token, 5 pairs, or those of the window."""
+    assert decode_flops(WORK, 3, 4) == 3 * (100 + 10 + 2 * 5)
+    assert decode_flops(replace(WORK, caches=(Cache(3, 4, window=2),)), 1, 4) == 100 + 10 + 2 * 2
+
+
+def test_a_step_reads_the_weights_once_and_the_cache_of_every_sequence() -> None:
+    """5 sequences of 7 tokens: 3 layers of 4 bytes; a window of 4 keeps 3; a state has its size always."""
+    assert cache_bytes(WORK, 5, 7) == 5 * 7 * 3 * 4
+    assert step_bytes(WORK, 5, 7) == 1000 + 5 * 7 * 3 * 4
+    assert cache_bytes(replace(WORK, caches=(Cache(3, 4, window=4),)), 1, 7) == 3 * 3 * 4
+    assert cache_bytes(replace(WORK, caches=(Cache(2, 0, fixed_bytes=50),)), 3, 7) == 3 * 2 * 50
+
+
+def test_the_mean_step_is_that_of_all_further_tokens() -> None:
+    """Input 4, output 3: two steps, over 4 and 5 tokens; none for one token; no cache, weights alone."""
+    assert mean_step_bytes(Point(1, 4, 3), True, WORK) == 1000 + 12 * 4.5
+    assert mean_step_bytes(Point(1, 4, 1), True, WORK) is None
+    assert mean_step_bytes(Point(1, 4, 3), False, WORK) == 1000
+
+
+@st.composite
+def works(draw: st.DrawFn) -> Work:
+    """Any work, with windows or without."""
+    number = st.integers(0, 10**6)
+    window = st.none() | st.integers(1, 12)
+    layers = st.builds(Cache, st.integers(1, 4), st.integers(1, 100), st.integers(0, 100), window)
+    caches = tuple(draw(st.lists(layers, min_size=1, max_size=3)))
+    constant, per_token, per_pair = (float(draw(number)) for _ in range(3))
+    return Work(constant, per_token, per_pair, draw(number) + 1, caches)
+
+
+@given(
+    works(),
+    st.builds(Point, st.integers(1, 4), st.integers(1, 20), st.integers(1, 20)),
+    st.booleans(),
+    st.floats(0.01, 1000),
+)
+def test_a_bound_is_the_sum_of_its_passes(work: Work, point: Point, use_cache: bool, ratio: float) -> None:
+    """Pass by pass, pair by pair: the longer of FLOPs over FLOP/s and bytes over bytes/s."""
+    peaks = Peaks(1e6 * ratio, 1e6)
+    layers = [cache for cache in work.caches for _ in range(cache.layers)]
+
+    def pairs(query: int) -> float:
+        return sum(min(query, cache.window or query) for cache in layers) / len(layers)
+
+    def whole(tokens: int) -> float:
+        attention = work.flops_per_pair * sum(pairs(query) for query in range(1, tokens + 1))
+        flops = point.batch_size * (work.flops_constant + work.flops_per_token * tokens + attention)
+        return max(flops / peaks.flops_per_s, work.weight_bytes / 1e6)
+
+    def step(cached: int) -> float:
+        flops = work.flops_constant + work.flops_per_token + work.flops_per_pair * pairs(cached + 1)
+        kept = sum(
+            min(cached, cached if cache.window is None else cache.window - 1) * cache.bytes_per_token
+            + cache.fixed_bytes
+            for cache in layers
+        )
+        moved = work.weight_bytes + point.batch_size * kept
+        return max(point.batch_size * flops / peaks.flops_per_s, moved / 1e6)
+
+    steps = range(1, point.output_len)
+    decode = sum(step(point.input_len + i - 1) if use_cache else whole(point.input_len + i) for i in steps)
+    found = bound(point, use_cache, work, peaks)
+    assert found.prefill_s == pytest.approx(whole(point.input_len))
+    assert found.decode_s == pytest.approx(decode)
+    assert found.total_s == pytest.approx(whole(point.input_len) + decode)
+    assert (found.decode_by is None) == (point.output_len == 1)
+
+
+def test_a_bound_says_what_sets_it() -> None:
+    """120 FLOPs at 1e3 against 1000 bytes at 1e6, and the other way round."""
+    slow = bound(Point(1, 1, 2), True, WORK, Peaks(1e3, 1e6))
+    assert (slow.prefill_by, slow.decode_by) == ("arithmetic", "arithmetic")
+    assert slow.prefill_s == pytest.approx(0.112)
+    fast = bound(Point(1, 1, 2), True, WORK, Peaks(1e9, 1e6))
+    assert fast == Bound(1000 / 1e6, "bandwidth", 1012 / 1e6, "bandwidth")
+
+
+def test_two_gpus_have_twice_the_peaks_and_two_ranks_of_a_cpu_have_its_own() -> None:
+    """Two H100 as their datasheet has one."""
+    assert stated_peaks(hardware("h100_80gb"), 2) == Peaks(2 * 989.4e12, 2 * 3350e9)
+    cpu = HardwareSpec("c", "cpu", peak_bf16_flops=1e12, peak_bandwidth_bytes_per_s=1e11)
+    assert stated_peaks(cpu, 2) == Peaks(1e12, 1e11)
+    assert stated_peaks(hardware("cpu"), 1) is None
+
+
+def case(devices: int, point: Point) -> Case:
+    """A case on so many of the GPUs."""
+    return Case(ModelSpec("m", {}), GPU, devices, EngineSpec("deepspeed", "deepspeed"), point)
+
+
+SPLIT = {"ttft_s": 0.5, "tpot_s": 0.25}
+
+
+def test_utilisation_is_of_all_devices_together() -> None:
+    """Two GPUs: prefill of 1e12 FLOPs in 0.5 s of 2e12 FLOP/s; a step of 1e10 bytes in 0.25 s of 2e11."""
+    work = Work(0.0, 1e9, 0.0, 10**10, ())
+    found = make_limits(case(2, Point(1, 1000, 3)), work, None, 1.0, SPLIT)
+    assert found["mfu"] == pytest.approx(1.0)
+    assert found["mbu"] == pytest.approx(1e10 / 0.25 / 2e11)
+    assert found["prefill_bound_s"] == pytest.approx(0.5)
+    assert found["decode_bound_s"] == pytest.approx(2 * 1e10 / 2e11)
+    assert found["of_bound"] == pytest.approx(0.6)
+
+
+def test_the_bound_is_of_what_was_measured_and_utilisation_of_what_is_stated() -> None:
+    """Measured: half of what the datasheet has."""
+    work = Work(0.0, 1e9, 0.0, 10**10, ())
+    half = Peaks(0.5e12, 0.5e11)
+    found = make_limits(case(1, Point(1, 1000, 3)), work, half, 10.0, SPLIT)
+    assert found["prefill_bound_s"] == pytest.approx(2.0)
+    assert found["mfu"] == pytest.approx(1e12 / 0.5 / 1e12)
+    assert found["peaks"]["measured"]["bandwidth_bytes_per_s"] == 0.5e11
+
+
+def test_the_larger_of_stated_and_measured_peaks_decides_what_is_impossible() -> None:
+    """A decode of 2 x 0.1 s at the datasheet's bandwidth: slower peaks do not count, faster ones do."""
+    work, point = Work(0.0, 0.0, 0.0, 10**10, ()), Point(1, 10, 3)
+    rounds, first = [0.65] * 3, [0.5] * 3
+    slow, fast = Peaks(1e12, 0.5e11), Peaks(1e12, 2e11)
+    assert "decode in 0.15 s" in str(impossible(case(1, point), work, None, rounds, first))
+    assert "decode in 0.15 s" in str(impossible(case(1, point), work, slow, rounds, first))
+    assert impossible(case(1, point), work, fast, rounds, first) is None
+    assert impossible(case(2, point), work, None, rounds, first) is None
+    assert impossible(case(1, Point(1, 10, 1)), work, slow, first, first) is None
+
+
+def test_the_faster_of_reading_and_copying_is_the_bandwidth() -> None:
+    """None where nothing was measured."""
+    figures = {"flops_per_s": 1.0, "read_bytes_per_s": 2.0, "copy_bytes_per_s": 3.0}
+    assert measured_peaks(figures) == Peaks(1.0, 3.0)
+    assert measured_peaks(None) is None
+
+
+def test_work_comes_back_from_json() -> None:
+    """With its windows."""
+    work = replace(WORK, caches=(Cache(2, 4), Cache(1, 4, 7, window=2)))
+    assert Work.from_dict(work.as_dict()) == work

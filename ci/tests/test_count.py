@@ -1,0 +1,126 @@
+"""What models must do as counted on meta, against published parameter counts and counts by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from fixtures.core.bounds import Cache, decode_flops, prefill_flops
+from fixtures.core.case import Case, EngineSpec, ModelSpec, Point
+from fixtures.core.library import hardware, model
+from fixtures.engines.count import CannotCount, count_work, counted
+from fixtures.engines.peaks import measure_peaks
+
+
+def case(spec: ModelSpec, **engine: Any) -> Case:
+    """The model on one CPU."""
+    return Case(spec, hardware("cpu"), 1, EngineSpec("hf", **engine), Point(1, 8, 2))
+
+
+def own(**architecture: Any) -> ModelSpec:
+    """A model of this architecture."""
+    return ModelSpec("own", architecture)
+
+
+LLAMA = {
+    "model_type": "llama", "vocab_size": 512, "hidden_size": 64, "intermediate_size": 96,
+    "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": 16,
+}  # fmt: skip
+
+
+def test_a_transformer_counted_by_hand() -> None:
+    """Llama of d 64, f 96, 3 layers, V 512: 2 FLOPs a weight and token, 4 d a pair and layer, a head."""
+    work = count_work(case(own(**LLAMA)))
+    matrices = 3 * (4 * 64 * 64 + 3 * 64 * 96)
+    norms = (2 * 3 + 1) * 64
+    assert work.flops_constant == 2 * 64 * 512
+    assert work.flops_per_token == 2 * matrices
+    assert work.flops_per_pair == 3 * 4 * 64
+    assert work.weight_bytes == 2 * (matrices + norms + 64 * 512 + 64)  # the head, and a row of the embedding
+    assert work.caches == (Cache(3, 2 * 4 * 16 * 2),)
+    assert decode_flops(work, 2, 9) == 2 * (2 * 64 * 512 + 2 * matrices + 3 * 4 * 64 * 10)
+    assert prefill_flops(work, 1, 3) == 2 * 64 * 512 + 3 * 2 * matrices + 3 * 4 * 64 * 6
+
+
+@pytest.mark.parametrize(
+    ("name", "embedding_is_head"),
+    [("mpt125m", True), ("mpt7b", True), ("falcon7b", True), ("llama7b", False), ("llama31_8b", False)],
+)
+def test_a_step_reads_each_parameter_but_for_the_embedding(name: str, embedding_is_head: bool) -> None:
+    """The published number of parameters, 2 bytes each; of an untied embedding one row only."""
+    spec = model(name)
+    vocab, width = (spec.architecture.get(k) for k in ("vocab_size", "hidden_size"))
+    unread = 0 if embedding_is_head else (int(str(vocab)) - 1) * int(str(width))
+    assert spec.parameters is not None
+    assert count_work(case(spec)).weight_bytes == 2 * (spec.parameters - unread)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("mpt7b", 2 * 32 * 32 * 128),  # layers, heads, their dimension
+        ("llama31_8b", 2 * 32 * 8 * 128),  # grouped: 8 of 32 heads keep keys and values
+        ("falcon7b", 2 * 32 * 1 * 64),  # multi-query: one head does
+    ],
+)
+def test_caches_have_the_heads_that_keep_keys_and_values(name: str, values: int) -> None:
+    """2 bytes a value, over all layers."""
+    (cache,) = count_work(case(model(name))).caches
+    assert cache.layers * cache.bytes_per_token == 2 * values
+    assert (cache.fixed_bytes, cache.window) == (0, None)
+
+
+def test_a_mixture_reads_the_experts_that_it_must() -> None:
+    """Mixtral 8x7B: a token needs 12.9 of 46.7 billion parameters (arXiv 2401.04088), 2 of 8 experts.
+
+    Of 32 layers with 8 experts of 3 x 4096 x 14336 each, 6 experts are not read, and the embedding but a row.
+    """
+    spec = model("mixtral8x7b")
+    work = count_work(case(spec))
+    assert spec.parameters is not None
+    active = spec.parameters - 32 * 6 * 3 * 4096 * 14336
+    assert active == pytest.approx(12.9e9, rel=0.01)
+    assert work.weight_bytes == 2 * (active - 31_999 * 4096)
+    matrices = 32 * (2 * 4096 * 4096 + 2 * 4096 * 1024 + 8 * 4096 + 2 * 3 * 4096 * 14336)
+    assert work.flops_per_token == pytest.approx(2 * matrices, rel=1e-6)
+
+
+def test_a_sliding_window_limits_what_a_layer_keeps() -> None:
+    """Mistral with a window of 8: 7 tokens are kept for the next one."""
+    spec = own(**{**LLAMA, "model_type": "mistral", "sliding_window": 8})
+    (cache,) = count_work(case(spec)).caches
+    assert cache == Cache(3, 2 * 4 * 16 * 2, 0, 8)
+
+
+def test_the_dtype_scales_the_bytes_and_not_the_flops() -> None:
+    """Four bytes a value instead of two; autocast keeps the cache in its own dtype."""
+    half, whole = count_work(case(own(**LLAMA))), count_work(case(own(**LLAMA), dtype="float32"))
+    assert whole.weight_bytes == 2 * half.weight_bytes
+    assert whole.caches[0].bytes_per_token == 2 * half.caches[0].bytes_per_token
+    assert whole.flops_per_token == half.flops_per_token
+
+
+def test_eager_and_sdpa_attention_do_the_same_work() -> None:
+    """The count is of the mathematics, not of the kernel."""
+    assert count_work(case(own(**LLAMA), attention="eager")) == count_work(
+        case(own(**LLAMA), attention="sdpa")
+    )
+
+
+def test_what_cannot_be_counted_says_why() -> None:
+    """An unknown architecture is no crash: the record has the reason and no figure."""
+    with pytest.raises(CannotCount, match="no_such_thing"):
+        count_work(case(own(model_type="no_such_thing")))
+    found = counted(case(own(model_type="no_such_thing")))
+    assert found["work"] is None
+    assert "no_such_thing" in found["not_counted"]
+    assert counted(case(own(**LLAMA)))["work"]["weight_bytes"] > 0
+
+
+def test_peaks_are_those_of_a_device() -> None:
+    """More than a slow disk does, less than any computer: the unit is right."""
+    found = measure_peaks(torch.device("cpu"), torch.float32, 2**24)
+    assert set(found) == {"read_bytes_per_s", "copy_bytes_per_s", "flops_per_s"}
+    assert all(1e8 < value < 1e14 for value in found.values())
