@@ -11,6 +11,7 @@ from fixtures.core.library import hardware, model
 from fixtures.engines import open_engine
 from fixtures.harness import Ratio
 from fixtures.rounds import Rounds
+from fixtures.state import Watch
 from fixtures.workload import make_prompts
 
 pytestmark = pytest.mark.harness
@@ -36,7 +37,10 @@ def one_thread():
 
 @pytest.mark.usefixtures("one_thread")
 def test_measured_against_bare_loop(harness, benchmark):
-    """A call as the suite times it, against the same in a bare loop; that one against a bare model's."""
+    """A call as the suite times it, the machine read around it, against the same in a bare loop.
+
+    The two take turns in coming first. Against them, a model that the suite has not touched.
+    """
     point = Point(1, 16, 16)
     case = _case(ModelSpec("small", _SMALL), point)
     engine, other = open_engine(case, limit_s=60), open_engine(case, limit_s=60)
@@ -44,7 +48,8 @@ def test_measured_against_bare_loop(harness, benchmark):
     other.load(case, seed=17)
     other.model._forward_pre_hooks.clear()  # nothing of the suite's is left on this one
     work = engine.prepare(make_prompts(point, 512, 17), point.output_len)
-    loop, bare = [], []
+    watch = Watch(engine.pids(), 0)
+    loop, bare, reads = [], [], []
 
     def timed(call, seconds):
         start = time.perf_counter()
@@ -54,16 +59,35 @@ def test_measured_against_bare_loop(harness, benchmark):
     def without_the_suite():
         other.model.generate(work.prompts, attention_mask=work.mask, generation_config=work.settings)
 
-    def others_first():
-        timed(without_the_suite, bare)
-        timed(lambda: engine.generate(work), loop)
+    def in_a_loop():
+        engine.generate(work)
 
-    Rounds(engine, work, others_first).run(benchmark, rounds=500, warmup_rounds=20)
+    def between_rounds():
+        """bare, loop, measured; bare, measured, loop; and so on."""
+        if len(loop) < len(bare):
+            timed(in_a_loop, loop)
+        timed(lambda: (watch.read(), watch.read()), reads)
+        timed(without_the_suite, bare)
+        if len(bare) % 2:
+            timed(in_a_loop, loop)
+
+    rounds = Rounds(engine, work, watch.read, between_rounds)
+    rounds.run(benchmark, rounds=500, warmup_rounds=20)
+    if len(loop) < len(bare):
+        timed(in_a_loop, loop)
     assert statistics.median(bare) > 0.01, "the call is too short to stand for one of 10 ms"
-    ours = benchmark.stats.stats.data
-    harness.ratio("measured latency / bare loop", ours, loop[20:], 1.005)
-    steps = [0.01 + (a - b) / point.output_len for a, b in zip(loop[20:], bare[20:], strict=True)]
+    ours = [call.seconds for call in rounds.timed]
+    loop, bare, reads = loop[20:], bare[20:], reads[20:]
+
+    def in_twos(seconds):
+        return [sum(two) for two in zip(seconds[::2], seconds[1::2], strict=True)]
+
+    harness.ratio("measured latency / bare loop", in_twos(ours), in_twos(loop), 1.005)
+    first = [(ours if k % 2 else loop)[k] for k in range(len(bare))]  # what came right after the bare one
+    steps = [0.01 + (a - b) / point.output_len for a, b in zip(first, bare, strict=True)]
     harness.ratio("a step of 10 ms, watched / bare", steps, [0.01] * len(steps), 1.005)
+    around = [0.01 + seconds for seconds in reads]
+    harness.ratio("10 ms and reading the machine before and after / 10 ms", around, [0.01] * len(around), 1.5)
 
 
 def test_building_a_model(harness, benchmark):

@@ -23,7 +23,7 @@ from fixtures.core.bounds import (
 )
 from fixtures.core.case import Case, EngineSpec, HardwareSpec, ModelSpec, Point
 from fixtures.core.library import hardware
-from fixtures.core.physics import impossible, make_limits, measured_peaks
+from fixtures.core.physics import faster, impossible, make_limits, measured_peaks
 
 # head 100 FLOPs, 10 a token, 2 a pair; 1000 bytes of weights; 3 layers of 4 bytes a token
 WORK = Work(100.0, 10.0, 2.0, 1000, (Cache(3, 4),))
@@ -182,3 +182,23 @@ def test_work_comes_back_from_json() -> None:
     """With its windows."""
     work = replace(WORK, caches=(Cache(2, 4), Cache(1, 4, 7, window=2)))
     assert Work.from_dict(work.as_dict()) == work
+
+
+def test_slower_peaks_than_the_stated_ones_make_nothing_impossible() -> None:
+    """2 x 0.125 s of decode: under the 0.4 s of what was measured, over the 0.2 s of the datasheet."""
+    work, slow = Work(0.0, 0.0, 0.0, 10**10, ()), Peaks(0.5e12, 0.5e11)
+    assert impossible(case(1, Point(1, 10, 3)), work, slow, [0.75] * 3, [0.5] * 3) is None
+
+
+def test_the_upper_end_of_the_rounds_decides_what_is_impossible() -> None:
+    """One of three rounds is slow enough: the median's interval reaches that far."""
+    work = Work(0.0, 0.0, 0.0, 10**10, ())
+    assert impossible(case(1, Point(1, 10, 3)), work, None, [0.65, 0.65, 0.75], [0.5] * 3) is None
+    assert impossible(case(1, Point(1, 10, 3)), work, None, [0.65], [0.5]) is not None
+
+
+def test_of_two_measurements_the_better_of_each_figure_counts() -> None:
+    """And the only one where there is but one."""
+    one, other = {"read": 1.0, "copy": 4.0}, {"read": 2.0, "copy": 3.0}
+    assert faster(one, other) == {"read": 2.0, "copy": 4.0}
+    assert faster(one, None) == faster(None, one) == one

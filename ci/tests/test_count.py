@@ -10,6 +10,7 @@ import torch
 from fixtures.core.bounds import Cache, decode_flops, prefill_flops
 from fixtures.core.case import Case, EngineSpec, ModelSpec, Point
 from fixtures.core.library import hardware, model
+from fixtures.engines import peaks
 from fixtures.engines.count import CannotCount, count_work, counted
 from fixtures.engines.peaks import measure_peaks
 
@@ -124,3 +125,21 @@ def test_peaks_are_those_of_a_device() -> None:
     found = measure_peaks(torch.device("cpu"), torch.float32, 2**24)
     assert set(found) == {"read_bytes_per_s", "copy_bytes_per_s", "flops_per_s"}
     assert all(1e8 < value < 1e14 for value in found.values())
+
+
+def test_copying_moves_every_byte_twice_and_a_product_has_two_flops_a_multiply_add(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Were each call to take 2 s: 16 MiB read, 32 MiB copied, 2 x 1024^3 FLOPs."""
+    monkeypatch.setattr(peaks, "_best", lambda _call, _device: 2.0)
+    assert measure_peaks(torch.device("cpu"), torch.bfloat16, 2**24) == {
+        "read_bytes_per_s": 2**23,
+        "copy_bytes_per_s": 2**24,
+        "flops_per_s": 2**30,
+    }
+
+
+def test_autocast_may_keep_everything_in_its_own_dtype() -> None:
+    """The least bytes are those of the narrower of the two."""
+    mixed = count_work(case(own(**LLAMA), dtype="float32", autocast="bfloat16"))
+    assert mixed == count_work(case(own(**LLAMA)))

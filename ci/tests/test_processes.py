@@ -1,8 +1,14 @@
-"""Whose error it was, where several ranks report one."""
+"""Whose error it was, where several ranks report one, and what they leave behind."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
+import pytest
+
 from fixtures.engines.protocol import CannotLoad, OutOfMemory, RankFailed
+from fixtures.engines.ranks.environment import extensions_folder, remove_locks
 from fixtures.engines.ranks.processes import _first, _is_common
 
 CLOSED = ("RankFailed", "RuntimeError: Connection closed by peer")
@@ -29,3 +35,20 @@ def test_ranks_stay_in_step_only_where_all_failed_alike() -> None:
     assert not _is_common({0: same}, 2)
     assert not _is_common({0: same, 1: ("OutOfMemory", "")}, 2)
     assert not _is_common({0: CLOSED, 1: CLOSED}, 2)
+
+
+def test_locks_of_a_time_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of DeepSpeed's operators alone; the rest of the folder stays, and no folder is no error."""
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    assert extensions_folder() == tmp_path
+    for name, written in (("deepspeed_a", 100), ("deepspeed_b", 200), ("deepspeed_c", 300), ("own", 200)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "lock").touch()
+        (tmp_path / name / "build.ninja").touch()
+        os.utime(tmp_path / name / "lock", (written, written))
+    remove_locks(200, 300)
+    left = {path.parent.name for path in tmp_path.glob("*/lock")}
+    assert left == {"deepspeed_a", "deepspeed_c", "own"}
+    assert len(list(tmp_path.glob("*/build.ninja"))) == 4
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "none"))
+    remove_locks(0)

@@ -133,7 +133,7 @@ def stop(pid: int) -> None:
     ("engine", "harm", "limit_s", "said"),
     [
         ("hf_tp", kill, 60, "rank 1 was killed by SIGKILL in 'timed'"),
-        ("deepspeed", kill, 60, "rank 1 was killed by SIGKILL in 'timed'"),
+        ("deepspeed", kill, 300, "rank 1 was killed by SIGKILL in 'timed'"),
         ("hf_tp", stop, 20, "did not answer within 20 s in 'timed': rank 0 is in "),
     ],
     ids=["killed", "killed in DeepSpeed's all-reduce", "stopped"],
@@ -260,4 +260,22 @@ def test_in_a_launched_session_a_failed_rank_ends_it_and_what_is_finished_stays(
     assert "no further case can run" in session.log
     (history,) = histories(session.folder)
     assert cases_of(history) == [SHORT]
+    session.check_nothing_is_left()
+
+
+@pytest.mark.skipif(not has("deepspeed"), reason="needs deepspeed")
+def test_who_is_given_up_while_it_compiles_leaves_no_lock(session: Session, tmp_path: Path) -> None:
+    """The next one would wait for it for ever; a lock that is too old to be somebody's is removed too."""
+    operators = tmp_path / "operators"
+    (operators / "deepspeed_old").mkdir(parents=True)
+    old = operators / "deepspeed_old" / "lock"
+    old.touch()
+    os.utime(old, (time.time() - 3600, time.time() - 3600))
+    limits = ("--rank-timeout", "10", "--rounds", "1", "-k", "deepspeed and out8")
+    tiny_suite(session.folder, hardware=["2xcpu"], engines=["deepspeed"], warmup_rounds=0)
+    session.start(*limits, TORCH_EXTENSIONS_DIR=str(operators))
+    session.wait_for("did not answer within 10 s in 'load'")
+    assert session.end() == 1
+    assert (operators / "deepspeed_shm_comm" / "build.ninja").exists()
+    assert list(operators.glob("*/lock")) == []
     session.check_nothing_is_left()
