@@ -111,8 +111,12 @@ class FakeEngine:
             raise CannotLoad("attention 'sdpa' was asked for, 'eager' is used")
         if self.name == "no_room":
             raise OutOfMemory("16 GB asked for, 8 GB free")
-        facts = {"load_s": 0.0, "parameters": 10, "parameter_bytes": 20, "vocab_size": 100, "seed": seed}
-        return {**facts, "work": None if self.work is None else self.work.as_dict()}
+        return {"load_s": 0.0, "parameters": 10, "parameter_bytes": 20, "vocab_size": 100, "seed": seed}
+
+    def count(self, case: Case) -> dict[str, Any]:
+        """What was scripted."""
+        self.log.append(("count", case.load_key))
+        return {"work": None if self.work is None else self.work.as_dict()}
 
     def measure_peaks(self, size_bytes: int) -> Mapping[str, float] | None:
         """What was scripted."""

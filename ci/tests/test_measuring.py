@@ -37,7 +37,7 @@ def test_a_case_is_checked_warmed_up_and_timed_in_that_order(project: pytest.Pyt
     suite = write_suite(project.path, "m", rounds=3, warmup_rounds=2)
     run(project, "--suite", suite).assert_outcomes(passed=1)
     steps = [entry[0] for entry in fake.log]
-    before = ["load", "reset_peak_memory", "prepare", "check", "watch"]
+    before = ["load", "count", "reset_peak_memory", "prepare", "check", "watch"]
     one_round = ["synchronize", "generate", "synchronize", "verify"]
     assert steps == before + one_round * 5 + ["close"]
 
@@ -338,7 +338,7 @@ def test_disturbed_rounds_are_taken_again_and_count_if_they_are_better(
     record = bench["extra_info"]
     assert bench["stats"]["data"] == pytest.approx([0.5] * 5)
     assert bench["stats"]["max"] == pytest.approx(0.5)
-    assert record["state"]["attempts"] == 2
+    assert record["state"]["discarded_s"] == pytest.approx([0.5, 1.0, 1.0, 0.5, 0.5])
     assert record["state"]["disturbed"] == [[]] * 5
     assert record["marks"] == []
     assert [entry[0] for entry in fake.log].count("generate") == 3 + 5 + 5
@@ -376,7 +376,7 @@ def test_rounds_are_not_taken_again_in_vain(
     fake.law = law
     run(project, "--suite", write_suite(project.path, "m", output_lengths=[1]))
     record = only_record(project)["extra_info"]
-    assert record["state"]["attempts"] == 1
+    assert record["state"]["discarded_s"] == []
     assert len(record["marks"]) == marked
     assert [entry[0] for entry in fake.log].count("generate") == 3 + 5
 
@@ -399,3 +399,11 @@ def test_joules_are_those_of_the_timed_rounds(project: pytest.Pytester, fake: Fa
     record = only_record(project)["extra_info"]
     assert record["joules_per_output_token"] == pytest.approx(5.0)
     assert record["state"]["neighbours"] == [{"name": "neighbour", "cores": 0.5}]
+
+
+def test_a_model_is_counted_once_a_session(project: pytest.Pytester, fake: Fake) -> None:
+    """Loaded for three engines, of which one has another dtype and so other bytes."""
+    engines = ["hf", "hf_nocache", "hf_fp32"]
+    run(project, "--suite", write_suite(project.path, "m", engines=engines, rounds=1))
+    assert [entry[0] for entry in fake.log].count("load") == 3
+    assert [entry[0] for entry in fake.log].count("count") == 2

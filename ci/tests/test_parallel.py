@@ -39,7 +39,7 @@ def record(
         peak_memory_bytes=None,
         versions={},
         machine={},
-        state={"disturbed": [[]], "attempts": 1, "energy_j": None},
+        state={"disturbed": [[]], "discarded_s": [], "energy_j": None},
         communication={"share": 0.25} if devices > 1 else None,
     )
 

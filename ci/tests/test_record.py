@@ -31,7 +31,7 @@ def record(seconds: list[float], joules: float | None = None, **load: Any) -> di
         peak_memory_bytes=123,
         versions={"torch": "2.13", "deepspeed": None},
         machine={"label": "1xcpu"},
-        state={"disturbed": [[] for _ in seconds], "attempts": 1, "energy_j": joules},
+        state={"disturbed": [[] for _ in seconds], "discarded_s": [], "energy_j": joules},
     )
 
 
@@ -55,7 +55,7 @@ def test_a_record_holds_the_case_how_it_was_measured_and_what_came_out() -> None
         "limits": made["limits"],
         "joules_per_output_token": None,
         "marks": [],
-        "state": {"disturbed": [[], [], [], []], "attempts": 1, "energy_j": None},
+        "state": {"disturbed": [[], [], [], []], "discarded_s": [], "energy_j": None},
         "warmup_s": [9.0, 8.0],
         "peak_memory_bytes": 123,
         "load_s": 3.5,
@@ -93,8 +93,8 @@ def test_energy_is_that_of_a_token() -> None:
 def test_what_the_machine_did_is_a_mark() -> None:
     """One line for each kind, with the last round's words."""
     disturbed = [["contention: a"], ["contention: b", "contention: c"], [], ["throttling: d"]]
-    assert marks(disturbed, attempts=2) == [
+    assert marks({"disturbed": disturbed, "discarded_s": [1.0]}) == [
         "2 of 4 rounds disturbed, taken again: contention: b; contention: c",
         "1 of 4 rounds disturbed, taken again: throttling: d",
     ]
-    assert marks([[], []], attempts=2) == []
+    assert marks({"disturbed": [[], []], "discarded_s": [1.0]}) == []
