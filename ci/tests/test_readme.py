@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,7 @@ import pytest
 from ci.definitions import with_table
 from ci.tests.conftest import ROOT
 from fixtures.core.metrics import METRICS
-from fixtures.core.stats import median_interval
-from fixtures.core.tables import parallel_table, results_table, split_table
+from fixtures.core.tables import limits_table, parallel_table, results_table, split_table
 from fixtures.core.text import significant
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -90,12 +88,8 @@ def baselines(name: str) -> list[dict[str, Any]]:
 
 
 def test_the_table_is_that_of_the_history() -> None:
-    """Every row of the README's table, digit by digit; intervals are worked out of the raw rounds."""
-    records = []
-    for bench in baselines("default"):
-        interval = median_interval(bench["stats"]["data"])
-        assert interval is not None
-        records.append({**bench["extra_info"], "latency_interval": asdict(interval)})
+    """Every row of the README's table, digit by digit."""
+    records = [bench["extra_info"] for bench in baselines("default")]
     assert len(records) == 24
     assert "\n".join(results_table(records)) in README
 
@@ -106,6 +100,14 @@ def test_the_table_of_prefill_and_decode_is_that_of_its_history() -> None:
     assert len(records) == 9
     assert all(record["split"]["fit"] for record in records)
     assert "\n".join(split_table(records)) in README
+
+
+def test_the_table_of_bounds_is_that_of_its_history() -> None:
+    """Each case has one, and none is beyond it."""
+    records = [bench["extra_info"] for bench in baselines("latency")]
+    assert len(records) == 9
+    assert all(0 < record["limits"]["of_bound"] < 1 for record in records)
+    assert "\n".join(limits_table(records)) in README
 
 
 def test_the_table_of_several_devices_is_that_of_the_history() -> None:
