@@ -3,6 +3,7 @@ pytest_plugins = [  # each after those that it imports
     "fixtures.launched",
     "fixtures.parametrize",
     "fixtures.model",
+    "fixtures.planned",
     "fixtures.progress",
     "fixtures.measure",
     "fixtures.history",

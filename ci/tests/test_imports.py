@@ -60,6 +60,8 @@ def test_what_comes_after_the_numbers_needs_the_core_alone(path: Path) -> None:
     [
         ["benchmarks", "--collect-only", "-q"],
         ["benchmarks", "--collect-only", "-q", "--hardware", "4xa100_80gb", "-k", "mpt30b"],
+        ["benchmarks", "--plan", "-q"],
+        ["benchmarks", "--plan", "-q", "--hardware", "1xa100_80gb", "-k", "mpt30b"],
         ["--help"],
     ],
 )
