@@ -1,0 +1,136 @@
+"""The largest batches that are predicted to fit, beside the largest that were published.
+
+python -m ci.fits  the 11 curves of the `hardware` figures, and a sentence for each difference
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fixtures.core import library
+from fixtures.core.case import EngineSpec, Point
+from fixtures.core.counts import find_counts
+from fixtures.core.footprint import Footprint
+from fixtures.core.memory import Prediction, largest_batch, predict, room_bytes
+
+PUBLISHED = Path(__file__).resolve().parent / "baselines" / "published" / "a100_2023.csv"
+FIGURE, LAST_BATCH = "hardware", 64  # the sweep of that figure goes no further
+POWERS = [1 << exponent for exponent in range(12)]
+NOT_PUBLISHED = ("mpt30b", "1xa100_40gb", 512, 64)  # the curve that is missing: its weights alone do not fit
+_BF16_BYTES = 2
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A model on a machine at one length: the largest published batch (0: none), the largest predicted."""
+
+    model: str
+    hardware: str
+    input_len: int
+    output_len: int
+    published: int
+    predicted: int
+
+
+def published(figure: str = FIGURE) -> dict[tuple[str, str, int, int], int]:
+    """The largest batch of each curve: (model, hardware, input length, output length) -> batch."""
+    largest: dict[tuple[str, str, int, int], int] = {}
+    with PUBLISHED.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if row["figure"] == figure:
+                key = (row["model"], row["hardware"], int(row["input_len"]), int(row["output_len"]))
+                largest[key] = max(largest.get(key, 0), int(row["batch_size"]))
+    return largest
+
+
+def predicted(model: str, hardware: str, input_len: int, output_len: int) -> int:
+    """The largest power of two that is predicted to fit, in bf16 with eager attention; 0 where none does."""
+    room = _room_bytes(hardware)
+    return largest_batch(
+        lambda batch: _needed(model, hardware, Point(batch, input_len, output_len)).total_bytes, room, POWERS
+    )
+
+
+def curves() -> list[Curve]:
+    """The published curves of the figure, and the one that is missing from it."""
+    found = {**published(), NOT_PUBLISHED: 0}
+    return [Curve(*key, found[key], min(predicted(*key), LAST_BATCH)) for key in sorted(found)]
+
+
+def why(curve: Curve) -> str:
+    """One sentence: why prediction and publication differ, or how far they agree.
+
+    The software of 2023 made logits for all T positions (B * T * vocabulary values), where today's makes
+    them for the last one alone: the smallest batch that was not published is worked out again with them.
+    """
+    if curve.predicted == curve.published == 0:
+        need = _needed(curve.model, curve.hardware, Point(1, 1, 1)).load_bytes
+        return f"loading it needs {_gb(need)}, and there are {_gb(_room_bytes(curve.hardware))}"
+    if curve.predicted == curve.published:
+        return "alike" + (", as far as the sweep went" if curve.published == LAST_BATCH else "")
+    batch = 2 * curve.published
+    point = Point(batch, curve.input_len, curve.output_len)
+    needs = _needed(curve.model, curve.hardware, point).total_bytes
+    vocabulary = library.model(curve.model).architecture["vocab_size"]
+    assert isinstance(vocabulary, int)
+    logits = (batch * curve.input_len - batch) * vocabulary * _BF16_BYTES
+    room = _room_bytes(curve.hardware)
+    sentence = (
+        f"batch {batch} takes {_gb(needs)} of {_gb(room)} today; with logits for all positions, as the "
+        f"software of 2023 made them, {_gb(needs + logits)}"
+    )
+    return sentence if needs + logits > room else f"{sentence}, and what else it held is not published"
+
+
+def table(found: Sequence[Curve]) -> list[str]:
+    """Lines: a row a curve."""
+    heading = ("model", "hardware", "published", "predicted", "why")
+    cells = [heading, *(_cells(curve) for curve in found)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
+
+
+def _cells(curve: Curve) -> tuple[str, ...]:
+    batches = (str(batch or "none") for batch in (curve.published, curve.predicted))
+    return curve.model, curve.hardware, *batches, why(curve)
+
+
+def _needed(model: str, hardware: str, point: Point) -> Prediction:
+    count, _, _ = hardware.partition("x")
+    return predict(point, _footprint(model), "gpu", int(count), "hf" if count == "1" else "deepspeed")
+
+
+def _footprint(model: str) -> Footprint:
+    counts = find_counts(library.model(model), EngineSpec("hf_eager", attention="eager"))
+    assert counts is not None, "every model of the library has stored counts"
+    return counts.footprint
+
+
+def _room_bytes(hardware: str) -> int:
+    count, _, device = hardware.partition("x")
+    room = room_bytes(library.hardware(device), int(count))
+    assert room is not None, "the datasheet of an A100 states its memory"
+    return room
+
+
+def _gb(value: int) -> str:
+    return f"{value / 1e9:.1f} GB"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the table; the exit code: 1 where a published point is predicted not to fit."""
+    if arguments:
+        print("fits: takes no arguments", file=sys.stderr)
+        return 2
+    found = curves()
+    print(f"largest batch, input 512, output 64, sweep to {LAST_BATCH}; A100, bf16, eager attention\n")
+    print("\n".join(table(found)))
+    return int(any(curve.predicted < curve.published for curve in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
