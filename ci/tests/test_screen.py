@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from ci.tests.conftest import write_suite
+from ci.tests.fake_engine import FakeEngine
 
 pytest_plugins = ["pytester"]
 
@@ -46,7 +47,7 @@ def test_a_terminal_has_one_live_line(faked: pytest.Pytester) -> None:
     for expected in ("check", "warm-up 1/3", "round 1/5", "round 5/5"):
         assert any(expected in line for line in live), expected
     assert any(
-        re.search(r"case 2 of 2 .*round 5/5, 0\.00\d+ s a round, about \d+ s left", line) for line in live
+        re.search(r"case 2 of 2 .*round 5/5, median 0\.00\d+ s, about \d+ s left", line) for line in live
     )
     assert "\n" not in text[text.index("case 1 of 2") : text.index("case 2 of 2  m")]
     assert text.rindex("case 2 of 2") < text.index("latency s")
@@ -59,7 +60,11 @@ def test_a_log_has_a_line_a_case(faked: pytest.Pytester) -> None:
     result = faked.runpytest_subprocess("benchmarks", "--benchmark-only", "--suite", suite)
     assert "\r" not in result.stdout.str()
     result.stdout.re_match_lines(
-        [rf"case {k} of 2  m-1x.*-b{k}-in4-out2  0\.00\d+ s  \d+ tokens/s  \d+\.\d+ ms/token" for k in (1, 2)]
+        [
+            rf"case {k} of 2  m-1x.*-b{k}-in4-out2  0\.00\d+ s  \d+ tokens/s  \d+\.\d+ ms/token"
+            r"  median 0\.00\d+ s of 5 rounds"
+            for k in (1, 2)
+        ]
     )
 
 
@@ -69,3 +74,45 @@ def test_quiet_says_nothing_while_it_runs(faked: pytest.Pytester) -> None:
     text = on_a_terminal(faked, "--suite", suite, "-q")
     assert "case 1 of 2" not in text
     assert "latency s" in text
+
+
+def test_time_left_and_the_line_at_the_end_go_by_the_plan(
+    project: pytest.Pytester, fake: type[FakeEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three cases expected to take 100 s each, which take next to none: the rest is expected to as well."""
+    monkeypatch.setattr(
+        "fixtures.progress.expected_s",
+        lambda _, items: {item.callspec.params["case"]: 100.0 for item in items},
+    )
+    suite = write_suite(project.path, "m", batch_sizes=[1, 2, 4])
+    result = project.runpytest("benchmarks", "--benchmark-only", "--suite", suite)
+    first, second, third = (line for line in result.outlines if line.startswith("case "))
+    assert first.endswith("of 5 rounds, about 3 min 20 s left")  # no case is over yet: 2 * 100 s
+    assert second.endswith("of 5 rounds, about 0 s left")
+    assert third.endswith("of 5 rounds")
+    result.stdout.re_match_lines(
+        [r"expected 5 min 0 s, took 0 s for 3 of 3 measured cases; .* by case: median 0\.00, .*"]
+    )
+
+
+def test_without_a_plan_the_mean_so_far_is_the_time_left(
+    project: pytest.Pytester, fake: type[FakeEngine]
+) -> None:
+    """A model of which there are no counts: nothing at first, and no line at the end."""
+    suite = write_suite(project.path, "m", batch_sizes=[1, 2, 4])
+    result = project.runpytest("benchmarks", "--benchmark-only", "--suite", suite)
+    first, second, _ = (line for line in result.outlines if line.startswith("case "))
+    assert first.endswith("of 5 rounds")
+    assert second.endswith("of 5 rounds, about 0 s left")
+    assert "taken / expected" not in result.stdout.str()
+
+
+def test_a_history_that_cannot_be_read_costs_no_measurement(
+    project: pytest.Pytester, fake: type[FakeEngine]
+) -> None:
+    """It is said, and the case is measured."""
+    (project.mkdir(".benchmarks") / "here").mkdir()
+    (project.path / ".benchmarks" / "here" / "0001_torn.json").write_text("{")
+    result = project.runpytest("benchmarks", "--benchmark-only", "--suite", write_suite(project.path, "m"))
+    result.assert_outcomes(passed=1, warnings=1)
+    result.stdout.fnmatch_lines(["*no time left is shown: *here/0001_torn.json: is no history*"])
