@@ -16,6 +16,7 @@ from fixtures.core import library
 from fixtures.core.case import Case, EngineSpec, ModelSpec, Point
 from fixtures.engines import build
 from fixtures.engines.hf import HfEngine
+from fixtures.engines.loaded import prove
 from fixtures.engines.proof import Proof
 from fixtures.engines.protocol import CannotLoad, OutOfMemory, WorkNotDone
 from fixtures.workload import make_prompts
@@ -313,7 +314,7 @@ def test_a_parameter_of_another_dtype_is_noticed() -> None:
     hf, _ = loaded(LLAMA)
     hf.model.model.layers[1].mlp.up_proj.float()
     with pytest.raises(CannotLoad, match=r"layers\.1\.mlp\.up_proj"):
-        hf._prove(torch.bfloat16)
+        prove(hf.model, hf.spec, hf.device)
 
 
 def test_autocast_computes_in_its_dtype() -> None:
