@@ -46,6 +46,7 @@ class Session:
             self.process = subprocess.Popen(
                 [*command, "pytest", "benchmarks", "--benchmark-only", "--suite", "suite.yaml", *arguments],
                 cwd=self.folder, env=environment(**more), stdout=log, stderr=subprocess.STDOUT, text=True,
+                preexec_fn=_hear_ctrl_c,
             )  # fmt: skip
 
     @property
@@ -110,6 +111,11 @@ def session(project: pytest.Pytester) -> Iterator[Session]:
     for pid in made.processes():
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def _hear_ctrl_c() -> None:
+    """A shell without job control lets what it starts in the background ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def kill(pid: int) -> None:
