@@ -122,10 +122,10 @@ def _gb(value: int) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the table; the exit code: 1 where a published point is predicted not to fit."""
+    """Print the table; the exit code: 1 where a published point is predicted not to fit, 4 for bad input."""
     if arguments:
         print("fits: takes no arguments", file=sys.stderr)
-        return 2
+        return 4
     found = curves()
     print(f"largest batch, input 512, output 64, sweep to {LAST_BATCH}; A100, bf16, eager attention\n")
     print("\n".join(table(found)))

@@ -74,4 +74,4 @@ def test_a_contradiction_is_an_exit_code(
     monkeypatch.setattr(fits, "published", lambda: {("mpt30b", "1xa100_80gb", *LENGTHS): 32})
     assert fits.main([]) == 1
     assert "mpt30b  1xa100_80gb  32         16 " in capsys.readouterr().out
-    assert fits.main(["x"]) == 2
+    assert fits.main(["x"]) == 4

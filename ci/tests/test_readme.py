@@ -77,7 +77,9 @@ def test_every_command_works(command: str, copy: Path) -> None:
     env = {**os.environ, "PYTEST_ADDOPTS": QUICK, "PYTHON": sys.executable}
     done = subprocess.run(told, shell=True, cwd=copy, env=env, capture_output=True, text=True)
     assert done.returncode == expected, done.stdout + done.stderr
-    if "bench" in told and "--collect-only" not in told and "harness" not in told:
+    if "--plan" in told:
+        assert re.search(r"^expected: .* for [1-9]\d* of", done.stdout, re.M)
+    elif "bench" in told and "--collect-only" not in told and "harness" not in told:
         assert "history: .benchmarks/" in done.stdout
         assert re.search(r"\b[1-9]\d* passed", done.stdout)
 
