@@ -4,6 +4,7 @@ pytest_plugins = [  # each after those that it imports
     "fixtures.parametrize",
     "fixtures.model",
     "fixtures.planned",
+    "fixtures.exclusive",
     "fixtures.progress",
     "fixtures.measure",
     "fixtures.history",

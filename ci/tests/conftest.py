@@ -17,6 +17,14 @@ from fixtures import engines
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def locks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A folder of locks of their own: tests beside each other and real measurements do not wait."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("INFERENCE_LOCK_FOLDER", str(tmp_path_factory.mktemp("locks")))
+        yield
+
+
 @pytest.fixture
 def project(pytester: pytest.Pytester) -> pytest.Pytester:
     """conftest.py, pytest.ini and the benchmarks in a new folder; the modules are those of this checkout."""
