@@ -714,6 +714,8 @@ def test_references_behind_references_end() -> None:
     assert resolved(many)[1] == {"a"}
     with pytest.raises(InputError, match=r"^f\.yaml:1002: k1000: \$\{a\} leads too far"):
         resolved(f"{many}k1000: ${{a}}\n")
+    with pytest.raises(InputError, match=r"^f\.yaml:2: b: becomes a text of 12000 characters; at most 10000"):
+        resolved(f"a: {'x' * 6000}\nb: ${{a}}${{a}}\n")
     chain = "k0: 1\n" + "".join(f"k{n}: ${{k{n - 1}}}\n" for n in range(1, 21))
     value, _ = resolved(chain)
     assert isinstance(value, dict)

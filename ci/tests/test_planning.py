@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ci.tests.conftest import ROOT, write_suite
@@ -195,6 +195,7 @@ anything = st.recursive(
 )
 
 
+@settings(deadline=None)  # on a busy machine any step may take a while
 @given(path=st.sampled_from(["case", "machine", "limits", "load_s", "case.model", "case.devices",
                              "machine.cores", "limits.of_bound", "limits.peaks", "limits.peaks.measured",
                              "limits.peaks.measured.flops_per_s", "case.id"]), value=anything)  # fmt: skip

@@ -359,7 +359,7 @@ def test_every_value_knows_its_line_and_its_dotted_key() -> None:
             '"<unicode string>", position 1',
         ),
         ('a: "\\UFFFFFFFF"', "s.yaml: is no valid yaml: Python int too large to convert to C int"),
-        ("[" * 1000, "s.yaml: is nested too deeply, or contains itself"),
+        ("a:\n " + "[" * 1000, "s.yaml:2: is no valid yaml: nested more than 50 levels deep"),
         ('"a\\nb": 1\n"a\\nb": 2', "s.yaml:2: a\\nb: stands twice in this mapping"),
         ('"\\e[31m": 1\n1: 2', "s.yaml:2: a key must be text"),
     ],
@@ -376,6 +376,61 @@ def test_a_file_longer_than_any_suite_is_refused_before_it_is_parsed() -> None:
     assert parse_yaml("a: '" + "x" * 999_995 + "'", "s.yaml").mapping()["a"].text() == "x" * 999_995
     with pytest.raises(InputError, match=r"^s\.yaml: is larger than 1000000 characters; that is no suite$"):
         parse_yaml("a: '" + "x" * 999_996 + "'", "s.yaml")
+
+
+def bombs(character: str) -> str:
+    """The billion laughs: each line holds the one before it nine times, by a reference of some kind."""
+    lines = ["a0: &a0 [x]"]
+    for level in range(1, 10):
+        lines.append(f"a{level}: &a{level} [{', '.join([f'{character}a{level - 1}'] * 9)}]")
+    return "\n".join(lines)
+
+
+def test_a_billion_laughs_are_refused_at_the_first() -> None:
+    """Nothing is multiplied out."""
+    with pytest.raises(InputError, match=r"^s\.yaml:2: is no valid yaml: aliases \(\*name\) are not taken"):
+        parse_yaml(bombs("*"), "s.yaml")
+
+
+@settings(deadline=None)  # on a busy machine any step may take a while
+@given(
+    depth=st.integers(1, 120),
+    pieces=st.lists(st.sampled_from((("[", "]"), ("{a: ", "}"))), min_size=120, max_size=120),
+)
+def test_fifty_levels_are_taken_and_no_more(depth: int, pieces: list[tuple[str, str]]) -> None:
+    """Lists and mappings in any order; the value within them is a level too."""
+    opening = "".join(start for start, _ in pieces[:depth])
+    closing = "".join(end for _, end in reversed(pieces[:depth]))
+    text = f"{opening}1{closing}"
+    if depth < 50:
+        assert parse_yaml(text, "s.yaml").plain()
+    else:
+        with pytest.raises(
+            InputError, match=r"^s\.yaml:1: is no valid yaml: nested more than 50 levels deep$"
+        ):
+            parse_yaml(text, "s.yaml")
+
+
+@pytest.mark.parametrize("text", ["- 1\n", "? a\n", "k: [1, 2]\n", "{a, "])
+def test_ten_thousand_values_are_taken_and_no_more(text: str) -> None:
+    """However short they are: a million characters would take a quarter of a minute."""
+    taken: Any = parse_yaml("- 1\n" * 9_999, "s.yaml").value  # and the list itself
+    assert len(taken) == 9_999
+    with pytest.raises(InputError, match=r"^s\.yaml(:\d+)?: is no valid yaml: more than 10000 values$"):
+        parse_yaml("- 1\n" * 10_000, "s.yaml")
+    with pytest.raises(InputError, match=r"more than 10000 values$|levels deep$"):
+        parse_yaml((text * 300_000)[:999_999], "s.yaml")
+
+
+def test_a_file_of_any_size_is_read_no_further_than_its_limit(tmp_path: Path) -> None:
+    """Four terabytes of nothing on the disk, and /dev/zero, which has no end."""
+    with (tmp_path / "big.yaml").open("wb") as file:
+        file.truncate(2**42)
+    for path in (tmp_path / "big.yaml", Path("/dev/zero")):
+        with pytest.raises(
+            InputError, match=r"^s\.yaml: is larger than 1000000 characters; that is no suite$"
+        ):
+            read_yaml(path, "s.yaml")
 
 
 def test_a_file_is_read_with_the_name_that_is_shown_as_the_place(tmp_path: Path) -> None:
