@@ -52,7 +52,7 @@ def test_the_line_compares_what_can_be_compared() -> None:
     assert Pace().line() is None
 
 
-@settings(deadline=None)  # on a busy machine any step may take a while
+@settings(deadline=None, derandomize=True)
 @given(plan=st.lists(seconds, min_size=2, max_size=9), factor=st.floats(0.01, 100))
 def test_a_steady_factor_is_found_by_the_first_case(plan: list[float], factor: float) -> None:
     """All cases take `factor` times what is expected: then the time left is right after one of them."""
@@ -61,7 +61,7 @@ def test_a_steady_factor_is_found_by_the_first_case(plan: list[float], factor: f
     assert pace.left_s([str(index) for index in range(1, len(plan))]) == pytest.approx(factor * sum(plan[1:]))
 
 
-@settings(deadline=None)  # on a busy machine any step may take a while
+@settings(deadline=None, derandomize=True)
 @given(
     expected=st.dictionaries(st.sampled_from("abcdef"), st.floats(0, 1e5)),
     took=st.dictionaries(st.sampled_from("abc"), st.floats(0, 1e5)),

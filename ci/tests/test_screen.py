@@ -44,6 +44,10 @@ def test_a_terminal_has_one_live_line(faked: pytest.Pytester) -> None:
     live = [line.strip() for line in text.split("\r") if line.startswith("case ")]
     assert live[0].startswith("case 1 of 2  m-1x")
     assert live[0].endswith("load")
+    rounds = [line.partition(", median")[0].split()[-2:] for line in live if "case 1" in line and "/" in line]
+    assert [" ".join(words) for words in rounds] == [
+        *(f"warm-up {number}/3" for number in (1, 2, 3)), *(f"round {number}/5" for number in (1, 2, 3, 4, 5))
+    ]  # fmt: skip
     for expected in ("check", "warm-up 1/3", "round 1/5", "round 5/5"):
         assert any(expected in line for line in live), expected
     assert any(
