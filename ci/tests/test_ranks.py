@@ -221,7 +221,8 @@ def test_ranks_on_two_hosts_are_one_session(project: pytest.Pytester) -> None:
                 "--master_addr=127.0.0.1", f"--master_port={port}",
                 "-m", *pytest_command("-k", "2xcpu and b1"),
             ],
-            cwd=project.path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            cwd=project.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env={**environment(), "INFERENCE_LOCK_FOLDER": str(project.path / f"locks_of_host_{number}")},
         )
         for number in range(2)
     ]  # fmt: skip
