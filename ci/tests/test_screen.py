@@ -92,10 +92,10 @@ def test_time_left_and_the_line_at_the_end_go_by_the_plan(
     result = project.runpytest("benchmarks", "--benchmark-only", "--suite", suite)
     first, second, third = (line for line in result.outlines if line.startswith("case "))
     assert first.endswith("of 5 rounds, about 3 min 20 s left")  # no case is over yet: 2 * 100 s
-    assert second.endswith("of 5 rounds, about 0 s left")
+    assert re.search(r"of 5 rounds, about \d s left$", second)
     assert third.endswith("of 5 rounds")
     result.stdout.re_match_lines(
-        [r"expected 5 min 0 s, took 0 s for 3 of 3 measured cases; .* by case: median 0\.00, .*"]
+        [r"expected 5 min 0 s, took \d s for 3 of 3 measured cases; .* by case: median 0\.0\d, .*"]
     )
 
 
@@ -107,7 +107,7 @@ def test_without_a_plan_the_mean_so_far_is_the_time_left(
     result = project.runpytest("benchmarks", "--benchmark-only", "--suite", suite)
     first, second, _ = (line for line in result.outlines if line.startswith("case "))
     assert first.endswith("of 5 rounds")
-    assert second.endswith("of 5 rounds, about 0 s left")
+    assert re.search(r"of 5 rounds, about \d s left$", second)
     assert "taken / expected" not in result.stdout.str()
 
 
