@@ -22,9 +22,8 @@ from fixtures.core import library
 from fixtures.core.bounds import Peaks, bound, stated_peaks
 from fixtures.core.case import Case, EngineSpec, HardwareSpec, ModelSpec, Point
 from fixtures.core.counts import find_counts
-from fixtures.core.errors import InputError
 from fixtures.core.memory import predict
-from fixtures.core.past import DEFAULT_EFFICIENCY, Past, Seen, of_machine, read_histories
+from fixtures.core.past import DEFAULT_EFFICIENCY, Past, Seen, of_machine, read_seen
 from fixtures.core.planning import CHECKED_TOKENS, LOAD_BYTES_PER_S, LOAD_START_S, Planner, plan_lines
 from fixtures.core.sweep import Machine
 from fixtures.core.tables import plan_table
@@ -159,7 +158,7 @@ def test_the_assumed_efficiency_of_a_gpu_is_the_median_of_the_published_points()
 def test_the_assumed_efficiency_of_a_cpu_is_the_median_of_the_curated_ones() -> None:
     """33 cases on two cores."""
     files = [ROOT / f"ci/baselines/1xcpu/{name}_20261124.json" for name in ("default", "latency")]
-    found = [one.of_bound for one in read_histories(files) if one.of_bound is not None]
+    found = [one.of_bound for one in read_seen(files) if one.of_bound is not None]
     assert len(found) == 33
     assert round(statistics.median(found), 2) == DEFAULT_EFFICIENCY["cpu"]
 
@@ -168,7 +167,7 @@ def test_a_record_is_read_as_it_was_written() -> None:
     """The curated history's first."""
     file = ROOT / "ci/baselines/1xcpu/default_20261124.json"
     record = json.loads(file.read_text())["benchmarks"][0]["extra_info"]
-    first = read_histories([file])[0]
+    first = read_seen([file])[0]
     assert (first.case_id, first.model, first.engine_kind) == (record["case"]["id"], "mpt125m", "hf")
     assert (first.device, first.devices, first.processor, first.cores) == ("cpu", 1, "AMD EPYC", 2)
     assert (first.of_bound, first.load_s) == (record["limits"]["of_bound"], record["load_s"])
@@ -178,11 +177,12 @@ def test_a_record_is_read_as_it_was_written() -> None:
 def written(folder: Path, record: Any) -> Path:
     """A history of one record."""
     file = folder / "one.json"
-    file.write_text(json.dumps({"benchmarks": [{"extra_info": record}]}))
+    file.write_text(json.dumps({"machine_info": {}, "benchmarks": [{"extra_info": record}]}))
     return file
 
 
 RECORD: dict[str, Any] = {
+    "record_version": 4,
     "case": {"id": "x", "model": {"name": "m"}, "engine": {"kind": "hf"}, "device": "cpu", "devices": 1},
     "machine": {"reported_name": "A", "cores": 2},
     "limits": {"of_bound": 0.5, "peaks": {"measured": {"flops_per_s": 1.0, "bandwidth_bytes_per_s": 2.0}}},
@@ -209,7 +209,7 @@ def test_a_record_of_anything_is_passed_over_or_plannable(
     for key in parents:
         part = part[key]
     part[last] = value
-    for one in read_histories([written(tmp_path_factory.getbasetemp(), record)]):
+    for one in read_seen([written(tmp_path_factory.getbasetemp(), record)]):
         figures = [one.of_bound, one.load_s]
         figures += [one.peaks.flops_per_s, one.peaks.bandwidth_bytes_per_s] if one.peaks else []
         assert all(figure is None or 0 < figure < 1e30 for figure in figures)
@@ -219,28 +219,9 @@ def test_a_record_of_anything_is_passed_over_or_plannable(
 
 def test_the_record_above_is_taken_as_it_stands(tmp_path: Path) -> None:
     """Else nothing would have been tried; any other extra_info is no record."""
-    (one,) = read_histories([written(tmp_path, RECORD)])
+    (one,) = read_seen([written(tmp_path, RECORD)])
     assert (one.of_bound, one.load_s, one.peaks) == (0.5, 3.0, Peaks(1.0, 2.0))
-    assert read_histories([written(tmp_path, {"ratios": []}), written(tmp_path, None)]) == []
-
-
-@pytest.mark.parametrize(
-    "text", ["", "{", "[]", "{}", '{"benchmarks": 1}', '{"benchmarks": [1]}', "[" * 100_000, "\0"]
-)
-def test_a_file_that_is_no_history_is_one_line(tmp_path: Path, text: str) -> None:
-    """It names the file and what to do."""
-    (tmp_path / "torn.json").write_text(text)
-    with pytest.raises(InputError, match=r"^.*/torn\.json: is no history \(.*remove it") as error:
-        read_histories([tmp_path / "torn.json"])
-    assert len(str(error.value)) < 400
-
-
-def test_a_file_larger_than_any_history_is_not_read(tmp_path: Path) -> None:
-    """It takes no room on the disk either."""
-    with (tmp_path / "big.json").open("wb") as file:
-        file.truncate(64 * 2**20 + 1)
-    with pytest.raises(InputError, match="is larger than"):
-        read_histories([tmp_path / "big.json"])
+    assert read_seen([written(tmp_path, {"ratios": []}), written(tmp_path, None)]) == []
 
 
 def test_the_lines_say_where_the_figures_are_from_and_what_is_not_counted() -> None:
@@ -319,7 +300,9 @@ def test_a_plan_goes_by_the_rounds_and_histories_of_here(
     folder.mkdir()
     record = {**json.loads(json.dumps(RECORD)), "case": ours.as_dict()}
     record["limits"]["peaks"]["measured"] = {"flops_per_s": 4e11, "bandwidth_bytes_per_s": 3e10}
-    (folder / "0001_x.json").write_text(json.dumps({"benchmarks": [{"extra_info": record}]}))
+    (folder / "0001_x.json").write_text(
+        json.dumps({"machine_info": {}, "benchmarks": [{"extra_info": record}]})
+    )
     chosen = ("-k", "mpt125m and 1xcpu and b1-in128")
     result = planned(project, *chosen, "--rounds=7", "--warmup-rounds=1")
     total = 3 + (8 * bound_s(ours) + bound_s(ours, 8)) / 0.5
