@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from fixtures.core.bounds import Work
 from fixtures.core.case import Case
+from fixtures.core.footprint import Footprint
 from fixtures.core.state import GpuReading, Reading
 from fixtures.engines.protocol import CannotLoad, OutOfMemory, WorkNotDone
 
@@ -83,6 +84,8 @@ class FakeEngine:
     others_s: ClassVar[float] = 0.0  # CPU seconds of other processes
     reasons: ClassVar[tuple[str, ...]] = ()
     work: ClassVar[Work | None] = None
+    footprint: ClassVar[Footprint | None] = None
+    room: ClassVar[tuple[int | None, int | None]] = (None, None)  # bytes held and free
     peaks: ClassVar[list[dict[str, float]]] = []  # what measuring them gives, the last of them ever after
     _token_s: Sequence[float] = ()
 
@@ -97,7 +100,7 @@ class FakeEngine:
         cls.log.clear()
         cls.weights.clear()
         cls.law = Law()
-        cls.reasons, cls.work = (), None
+        cls.reasons, cls.work, cls.footprint, cls.room = (), None, None, (None, None)
         cls.peaks.clear()
 
     def load(self, case: Case, seed: int) -> dict[str, Any]:
@@ -116,7 +119,11 @@ class FakeEngine:
     def count(self, case: Case) -> dict[str, Any]:
         """What was scripted."""
         self.log.append(("count", case.load_key))
-        return {"work": None if self.work is None else self.work.as_dict()}
+        footprint = FakeEngine.footprint
+        return {
+            "work": None if self.work is None else self.work.as_dict(),
+            "footprint": None if footprint is None else footprint.as_dict(),
+        }
 
     def measure_peaks(self, size_bytes: int) -> Mapping[str, float] | None:
         """What was scripted."""
@@ -186,6 +193,10 @@ class FakeEngine:
     def reset_peak_memory(self) -> None:
         """Note that it was called."""
         self.log.append(("reset_peak_memory",))
+
+    def memory(self) -> tuple[int | None, int | None]:
+        """As scripted."""
+        return FakeEngine.room
 
     def peak_memory_bytes(self) -> int | None:
         """A figure of its own."""

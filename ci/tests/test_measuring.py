@@ -402,8 +402,9 @@ def test_joules_are_those_of_the_timed_rounds(project: pytest.Pytester, fake: Fa
 
 
 def test_a_model_is_counted_once_a_session(project: pytest.Pytester, fake: Fake) -> None:
-    """Loaded for three engines, of which one has another dtype and so other bytes."""
+    """Loaded twice for one engine; others have another dtype, so other bytes, or hold no cache."""
     engines = ["hf", "hf_nocache", "hf_fp32"]
-    run(project, "--suite", write_suite(project.path, "m", engines=engines, rounds=1))
-    assert [entry[0] for entry in fake.log].count("load") == 3
-    assert [entry[0] for entry in fake.log].count("count") == 2
+    sweeps = write_suite(project.path, "m", "crashes", engines=engines, rounds=1)
+    run(project, "--suite", sweeps)
+    assert [entry[0] for entry in fake.log].count("load") == 6
+    assert [entry[0] for entry in fake.log].count("count") == 3

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ci.tests.conftest import ROOT
 from fixtures.core import library
 from fixtures.core.bounds import Cache, Work
-from fixtures.core.case import EngineSpec, HardwareSpec, ModelSpec, Point
+from fixtures.core.case import Case, EngineSpec, HardwareSpec, ModelSpec, Point
 from fixtures.core.counts import Counts, architecture_key, find_counts, variant_key
 from fixtures.core.errors import InputError
 from fixtures.core.footprint import Footprint, Instant, Pass, Terms
@@ -29,7 +29,10 @@ from fixtures.core.memory import (
     PREFILL,
     Prediction,
     largest_batch,
+    memory_error,
     predict,
+    predict_beside,
+    refused,
     room_bytes,
 )
 
@@ -146,6 +149,33 @@ def test_the_phase_that_is_short_is_named() -> None:
     assert rooms == [LOAD, PREFILL, PREFILL, DECODE, DECODE, None]
     assert [found.needs(phase) for phase in (LOAD, PREFILL, DECODE)] == [10, 20, 30]
     assert replace(found, decode_bytes=None).short_in(20) is None
+
+
+def test_a_case_is_refused_where_nine_tenths_of_its_need_are_too_much() -> None:
+    """Of 100 bytes, 60 of them held; loading has been done."""
+    found = Prediction(0, 0, 0, 0, 0, 0, load_bytes=999, prefill_bytes=111, decode_bytes=111)
+    assert refused(found, 60, 40) is None
+    assert refused(replace(found, decode_bytes=112), 60, 40) == DECODE
+    assert refused(replace(found, prefill_bytes=112), 60, 40) == PREFILL
+    assert refused(replace(found, prefill_bytes=112, decode_bytes=None), 60, 40) == PREFILL
+    assert refused(replace(found, prefill_bytes=10**9), None, 40) is None
+    assert refused(replace(found, prefill_bytes=10**9), 60, None) is None
+
+
+def test_a_prediction_starts_from_what_is_held() -> None:
+    """Of 1500 bytes 1000 are the toy's weights, and 500 its share where two hold it."""
+    case = Case(ModelSpec("toy", {}), HardwareSpec("cpu", "cpu"), 1, EngineSpec("hf"), Point(2, 10, 3))
+    assert predict_beside(case, TOY, 1500) == predict(case.point, TOY, "cpu", baseline_bytes=500)
+    assert predict_beside(case, TOY, None) == predict(case.point, TOY, "cpu")
+    split = replace(case, devices=2, engine=EngineSpec("hf_tp", kind="hf_tp"))
+    assert predict_beside(split, TOY, 1500) == predict(case.point, TOY, "cpu", 2, "hf_tp", 1000)
+
+
+def test_the_error_is_of_the_measured_peak() -> None:
+    """110 predicted and 100 measured: 10 % too much; unknown where one is."""
+    found = Prediction(0, 0, 0, 0, 0, 0, load_bytes=999, prefill_bytes=110, decode_bytes=90)
+    assert memory_error(found, 100) == pytest.approx(0.1)
+    assert memory_error(found, 0) is memory_error(found, None) is memory_error(None, 100) is None
 
 
 def test_the_room_of_a_device() -> None:

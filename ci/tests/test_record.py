@@ -58,6 +58,8 @@ def test_a_record_holds_the_case_how_it_was_measured_and_what_came_out() -> None
         "state": {"disturbed": [[], [], [], []], "discarded_s": [], "energy_j": None},
         "warmup_s": [9.0, 8.0],
         "peak_memory_bytes": 123,
+        "predicted_memory": None,
+        "predicted_memory_error": None,
         "load_s": 3.5,
         "parameters": 10,
         "versions": {"torch": "2.13", "deepspeed": None},
