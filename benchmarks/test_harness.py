@@ -183,23 +183,31 @@ def test_way_to_the_ranks_and_back(harness, benchmark):
 
 
 @pytest.mark.parametrize(
-    ("chosen", "what", "aim"),
+    ("chosen", "cases", "aim"),
     [
-        ("1xcpu or 1xgpu", "measuring / the default session's cases on one device", 0.85),
-        ("2xcpu", "measuring / its cases in ranks", 0.6),
+        ("1xcpu or 1xgpu", "the default session's cases on one device", 0.85),
+        ("2xcpu", "its cases in ranks", 0.6),
     ],
     ids=["one device", "ranks"],
 )
-def test_share_of_measuring(harness, benchmark, tmp_path, chosen, what, aim):
-    """Seconds inside the clock, warm-up and discarded rounds included, over the wall time of a session."""
+def test_share_of_measuring(harness, benchmark, tmp_path, chosen, cases, aim):
+    """Seconds inside the clock, warm-up and discarded rounds included, over the wall time of a session.
+
+    Of the same session, how far predicted memory is from the measured peak, in the worst case.
+    """
     file = tmp_path / "history.json"
     session = harness.pytest_process(
         "benchmarks/test_generate.py", "-k", chosen, "--benchmark-json", str(file)
     )
     wall_s = benchmark.pedantic(session, rounds=1)
-    measured_s = 0.0
+    measured_s, off = 0.0, []
     for bench in json.loads(file.read_text())["benchmarks"]:
         record = bench["extra_info"]
         measured_s += sum(bench["stats"]["data"] + record["warmup_s"] + record["state"]["discarded_s"])
+        off.append(abs(record["predicted_memory_error"]))
+    worst = max(off)
+    harness.note(
+        Ratio(f"peak memory of {cases}: predicted / measured - 1", worst, min(off), worst, 0.1, at_most=True)
+    )
     share = measured_s / wall_s
-    harness.note(Ratio(what, share, share, share, aim, at_most=False))
+    harness.note(Ratio(f"measuring / {cases}", share, share, share, aim, at_most=False))

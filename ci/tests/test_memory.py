@@ -109,6 +109,8 @@ def test_a_cpu_holds_the_process_and_the_copies_of_its_kernels() -> None:
     """Of the copies the largest: 2 * max(50, 1 + 5*10) = 102; the process as measured, or as it mostly is."""
     gpu, cpu = predict(Point(2, 10, 3), TOY, "gpu"), predict(Point(2, 10, 3), TOY, "cpu", baseline_bytes=5)
     assert cpu.margin_bytes == 5 + CPU_MARGIN_BYTES + 102
+    split = predict(Point(2, 10, 3), TOY, "cpu", devices=2, baseline_bytes=5)
+    assert split.margin_bytes == 5 + CPU_MARGIN_BYTES + 51
     assert cpu.total_bytes - gpu.total_bytes == cpu.margin_bytes - gpu.margin_bytes
     assert cpu.load_bytes == 5 + 1000 + LOAD_MARGIN_BYTES
     unmeasured = predict(Point(2, 10, 3), TOY, "cpu")
