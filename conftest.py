@@ -7,6 +7,8 @@ pytest_plugins = [  # each after those that it imports
     "fixtures.exclusive",
     "fixtures.progress",
     "fixtures.measure",
+    "fixtures.journal",
+    "fixtures.terminated",
     "fixtures.history",
     "fixtures.summary",
     "fixtures.harness",
