@@ -2,6 +2,7 @@ pytest_plugins = [  # each after those that it imports
     "fixtures.options",
     "fixtures.launched",
     "fixtures.parametrize",
+    "fixtures.largest",
     "fixtures.model",
     "fixtures.planned",
     "fixtures.exclusive",

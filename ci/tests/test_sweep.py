@@ -11,9 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fixtures.core.case import Case, HardwareSpec
+from fixtures.core.case import Case, EngineSpec, HardwareSpec, Point
+from fixtures.core.counts import find_counts
 from fixtures.core.errors import InputError
 from fixtures.core.library import hardware, suite
+from fixtures.core.library import model as library_model
+from fixtures.core.memory import predict
 from fixtures.core.suite import Selector, read_suite
 from fixtures.core.sweep import Machine, Selection, expand, hardware_named, resolve
 from fixtures.core.yamlfile import parse_yaml
@@ -290,25 +293,58 @@ def test_a_model_too_large_for_a_machine_is_counted_and_left_out() -> None:
     assert not expand(asked, on("a100_80gb")).too_large
 
 
+def just_fits(batch: int, input_len: int, devices: int = 1) -> bool:
+    """Whether MPT-7B takes a batch for 1001 output tokens on n A100 of 80 GB, and not one sequence more."""
+    counts = find_counts(library_model("mpt7b"), EngineSpec("hf"))
+    assert counts is not None
+    room = 81920 * 2**20 - 1536 * 2**20  # what the driver reports of one, and what is never to be had
+    sizes = (Point(size, input_len, 1001) for size in (batch, batch + 1))
+    needs = [predict(size, counts.footprint, "gpu", devices).total_bytes for size in sizes]
+    return needs[0] <= room < needs[1]
+
+
 def test_max_is_the_largest_batch_that_fits_at_the_longest_output() -> None:
-    """MPT-7B on one A100 of 80 GB: 64 at 128 + 1001 tokens (already there), 32 at 2048 + 1001."""
+    """MPT-7B on one A100 of 80 GB: about 100 sequences of 1129 tokens, 32 of 3049."""
     selection = here("models: [mpt7b]\nsweeps: [latency]", on("a100_80gb"))
-    for input_len, batches in ((128, [1, 4, 16, 64]), (2048, [1, 4, 16, 64, 32])):
+    for input_len in (128, 2048):
         for output_len in (1, 11, 101, 1001):
-            found = [
+            *others, largest = [
                 case.point.batch_size
                 for case in selection.cases
                 if (case.point.input_len, case.point.output_len) == (input_len, output_len)
             ]
-            assert found == batches
-    assert len(selection.cases) == 4 * 4 + 4 * 5
+            assert others == [1, 4, 16, 64]
+            assert just_fits(largest, input_len)
+    assert len(selection.cases) == 4 * 5 + 4 * 5
+    lengths = [(case.point.input_len, case.point.output_len) for case in selection.predicted]
+    assert lengths == [(128, 1001), (2048, 1001)]
 
 
 def test_max_uses_the_memory_of_all_devices_of_the_case() -> None:
-    """By hand: 64 on one, 256 on two (158500118528 bytes / 591921152 = 267)."""
+    """Two hold more than twice the sequences of one: the weights are shared."""
     sweep = "{batch_sizes: [max], input_lengths: [128], output_lengths: [1001]}"
     text = f"models: [mpt7b]\nhardware: [1xgpu, 2xgpu]\nsweeps: [{sweep}]"
-    assert [case.point.batch_size for case in here(text, on("a100_80gb", 4)).cases] == [64, 256]
+    one, two = (case.point.batch_size for case in here(text, on("a100_80gb", 4)).cases)
+    assert just_fits(one, 128)
+    assert just_fits(two, 128, devices=2)
+    assert two > 2 * one
+
+
+def test_what_is_known_goes_before_what_is_predicted() -> None:
+    """0 is known too: then there is no case. Asked is with the longest output; the order stays."""
+    sweep = "{batch_sizes: [1, max], input_lengths: [128, 256], output_lengths: [5, 1]}"
+    suite = read_suite("own", parse_yaml(f"models: [mpt7b]\nsweeps: [{sweep}]", "s.yaml"))
+    asked = []
+
+    def known(case: Case) -> int | None:
+        asked.append((case.point.input_len, case.point.output_len))
+        return {128: 7, 256: 0}[case.point.input_len]
+
+    selection = expand(suite, on("a100_80gb"), known)
+    points = [(case.point.batch_size, case.point.input_len) for case in selection.cases[::2]]
+    assert points == [(1, 128), (7, 128), (1, 256)]
+    assert asked == [(128, 5), (256, 5)]
+    assert selection.predicted == ()
 
 
 def test_max_of_nothing_is_no_case() -> None:
@@ -323,7 +359,11 @@ def test_max_of_nothing_is_no_case() -> None:
     ("text", "machine"),
     [
         ("models: [mpt7b]", Machine(HardwareSpec("t4", "gpu"), 1)),
-        ("models: [mpt7b]\nengines: [hf_nocache]", on("a100_80gb")),
+        (
+            "models: [{name: own, parameters: 9, kv_values_per_token: 9, architecture: {model_type: mpt}}]\n"
+            "engines: [hf_nocache]",
+            on("a100_80gb"),
+        ),
         ("models: [{name: tiny, architecture: {model_type: mpt}}]", on("a100_80gb")),
     ],
 )
@@ -332,7 +372,7 @@ def test_max_that_cannot_be_worked_out_asks_for_a_number(text: str, machine: Mac
     with pytest.raises(InputError) as caught:
         here(f"{text}\nsweeps:\n  - {{batch_sizes: [max], input_lengths: [1], output_lengths: [1]}}", machine)
     line = text.count("\n") + 3
-    model = "tiny" if "tiny" in text else "mpt7b"
+    model = next(name for name in ("tiny", "own", "mpt7b") if name in text)
     assert str(caught.value) == (
         f"s.yaml:{line}: sweeps: batch size 'max' cannot be worked out for {model} "
         f"on {machine.hardware.name}: parameters, "
