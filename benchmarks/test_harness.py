@@ -9,6 +9,7 @@ import pytest
 from fixtures.core.case import Case, EngineSpec, ModelSpec, Point
 from fixtures.core.library import hardware, model
 from fixtures.engines import open_engine
+from fixtures.engines.limits import Limits
 from fixtures.harness import Ratio
 from fixtures.rounds import Rounds
 from fixtures.state import Watch
@@ -43,7 +44,7 @@ def test_measured_against_bare_loop(harness, benchmark):
     """
     point = Point(1, 16, 16)
     case = _case(ModelSpec("small", _SMALL), point)
-    engine, other = open_engine(case, limit_s=60), open_engine(case, limit_s=60)
+    engine, other = open_engine(case, Limits(60)), open_engine(case, Limits(60))
     engine.load(case, seed=17)
     other.load(case, seed=17)
     other.model._forward_pre_hooks.clear()  # nothing of the suite's is left on this one
@@ -164,7 +165,7 @@ def test_way_to_the_ranks_and_back(harness, benchmark):
     """Wall time of asking two ranks for a call, against the seconds that they report for it."""
     point = Point(1, 16, 16)
     case = Case(ModelSpec("small", _SMALL), hardware("cpu"), 2, EngineSpec("hf_tp", kind="hf_tp"), point)
-    engine = open_engine(case, limit_s=120)
+    engine = open_engine(case, Limits(120))
     inside = []
     try:
         engine.load(case, seed=17)
@@ -180,6 +181,44 @@ def test_way_to_the_ranks_and_back(harness, benchmark):
         engine.close()
     assert statistics.median(inside) > 0.01, "the call is too short to stand for one of 10 ms"
     harness.ratio("asking two ranks / their own clock", benchmark.stats.stats.data, inside[5:], 1.05)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_isolation(harness, benchmark, monkeypatch):
+    """Wall time of a call of 10 ms in a process of its own, against the same in this one: at most 1.05 of it.
+
+    The two take turns. What a case reports is the first one's own clock, without the way there and back; that
+    is held against the call in this process too.
+    """
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    point = Point(1, 16, 16)
+    case = _case(ModelSpec("small", _SMALL), point)
+    here, apart = open_engine(case, Limits(120)), open_engine(case, Limits(120), isolate=True)
+    prompts = make_prompts(point, 512, 17)
+    base, inside = [], []
+    try:
+        works = []
+        for engine in (here, apart):
+            engine.load(case, seed=17)
+            works.append(engine.prepare(prompts, point.output_len))
+
+        def in_this_process():
+            start = time.perf_counter()
+            here.generate(works[0])
+            base.append(time.perf_counter() - start)
+
+        def isolated():
+            start = apart.clock()
+            apart.generate(works[1])
+            inside.append(apart.clock() - start)
+
+        benchmark.pedantic(isolated, setup=in_this_process, rounds=300, warmup_rounds=10)
+    finally:
+        apart.close()
+    assert statistics.median(base) > 0.01, "the call is too short to stand for one of 10 ms"
+    base, inside = base[10:], inside[10:]
+    harness.ratio("a call, isolated / in process", benchmark.stats.stats.data, base, 1.05)
+    harness.ratio("its own clock, isolated / in process", inside, base, 1.05)
 
 
 @pytest.mark.parametrize(
