@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ci.tests.conftest import histories, write_suite
 from ci.tests.fake_engine import FakeEngine
-from ci.tests.test_rank_failures import Session
+from ci.tests.test_rank_failures import Session, try_all
 from ci.tests.test_ranks import TINY
 from fixtures.core import library
 from fixtures.core.case import Case, EngineSpec, ModelSpec, Point
@@ -70,13 +70,6 @@ def test_the_table_says_in_which_phase() -> None:
     lines = results_table([out_of_memory(CASE, "", "decode"), out_of_memory(at(Point(2, 2, 2)), "")])
     assert lines[-2].endswith("out of memory in decode")
     assert lines[-1].endswith("out of memory")
-
-
-NOT_PREDICTED = """
-from fixtures.engines import hf
-
-hf.footprint_of = lambda case, work: None
-"""
 
 
 def run(project: pytest.Pytester, *arguments: str) -> pytest.RunResult:
@@ -142,11 +135,10 @@ def test_what_is_predicted_to_find_no_room_is_not_tried(
 def test_a_real_model_that_runs_out_costs_its_case_alone(project: pytest.Pytester, predicted: bool) -> None:
     """512 MB of address space more than after the first case; scores of attention alone would take 2 GB.
 
-    Where nothing is predicted, the allocator's own error says so.
+    Where that is tried, the allocator's own error says so.
     """
     if not predicted:
-        conftest = project.path / "conftest.py"
-        conftest.write_text(conftest.read_text() + NOT_PREDICTED)
+        try_all(project)
     other = {**TINY, "name": "other"}
     sweep = {"name": "s", "batch_sizes": [1, 1024, 2048], "input_lengths": [512], "output_lengths": [4]}
     suite: dict[str, Any] = {

@@ -179,6 +179,14 @@ def test_an_interrupted_session_keeps_what_is_finished(session: Session) -> None
     session.check_nothing_is_left()
 
 
+def try_all(project: pytest.Pytester) -> None:
+    """Let a project try what is predicted to find no room."""
+    conftest = project.path / "conftest.py"
+    conftest.write_text(
+        conftest.read_text() + "\nfrom fixtures import model\nmodel.refused = lambda *_: None\n"
+    )
+
+
 def test_a_rank_without_memory_is_an_outcome_and_the_next_case_runs(
     project: pytest.Pytester, session: Session
 ) -> None:
@@ -186,6 +194,7 @@ def test_a_rank_without_memory_is_an_outcome_and_the_next_case_runs(
     sweep = {"name": "s", "batch_sizes": [1, 256], "input_lengths": [256], "output_lengths": [8]}
     last = {"name": "t", "batch_sizes": [2], "input_lengths": [16], "output_lengths": [8]}
     tiny_suite(project.path, hardware=["2xcpu"], sweeps=[sweep, last], rounds=2, warmup_rounds=0)
+    try_all(project)
     session.start("--rank-timeout=30", "-rs")
     session.wait_for("case 1 of")
     starve(session.rank(1))
