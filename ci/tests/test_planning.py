@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -114,6 +115,33 @@ def test_the_efficiency_is_the_nearest_that_was_seen() -> None:
     assert Past(tuple(history)).efficiency(gpu) == (DEFAULT_EFFICIENCY["gpu"], "default")
 
 
+def test_what_was_published_stands_in_where_nothing_was_measured() -> None:
+    """Of the model; what was measured of other models counts for more than published ones of other models."""
+    ours, other = case(), case(Point(2, 128, 32))
+    llama = case(model=library.model("llama125m"))
+    published = [seen(ours, 0.1, published=True), seen(other, 0.5, published=True)]
+    past = Past(tuple(published))
+    assert past.efficiency(ours) == (0.1, "published case")
+    assert past.efficiency(case(Point(4, 128, 32))) == (0.3, "published model")
+    assert past.efficiency(llama) == (0.3, "published all")
+    past = Past((*published, seen(llama, 0.9)))
+    assert past.efficiency(ours) == (0.1, "published case")
+    assert past.efficiency(case(model=library.model("falcon125m"))) == (0.9, "all")
+    assert Past((*published, seen(other, 0.7))).efficiency(ours) == (0.7, "model")
+
+
+def test_what_was_published_is_of_somebody_elses_machine() -> None:
+    """Its peaks and loads do not count here, and of a CPU nothing does."""
+    gpu = library.hardware("l4")
+    one = seen(replace(case(), hardware=gpu), published=True, load_s=2.0, processor=None, cores=None)
+    past = of_machine([one], gpu, "B", 2)
+    assert past == Past((one,))
+    assert past.peaks(gpu, 1) == (stated_peaks(gpu, 1), False)
+    assert past.load_s(replace(case(), hardware=gpu)) is None
+    on_cpu = seen(case(), published=True, processor=None, cores=None)
+    assert of_machine([on_cpu], CPU, "A", 2) == of_machine([on_cpu], CPU) == Past()
+
+
 def test_peaks_are_measured_ones_else_the_datasheets() -> None:
     """The median; other numbers of GPUs are scaled, and a CPU is the same in ranks."""
     gpu = library.hardware("l4")
@@ -214,6 +242,7 @@ def test_a_record_of_anything_is_passed_over_or_plannable(
         figures += [one.peaks.flops_per_s, one.peaks.bandwidth_bytes_per_s] if one.peaks else []
         assert all(figure is None or 0 < figure < 1e30 for figure in figures)
         assert one.devices > 0
+        assert one.cores is not None
         assert one.cores > 0
 
 
@@ -241,6 +270,15 @@ def test_the_lines_say_where_the_figures_are_from_and_what_is_not_counted() -> N
         "of all on this machine (1)",
         "peaks of the bound: measured, medians of past histories",
     ]
+    published = tuple(seen(one, 0.5, published=True) for one in (fits, case(Point(2, 128, 32))))
+    planner = Planner(Past((seen(other), *published)), 8)
+    third, falcon = case(Point(4, 128, 32)), case(model=library.model("falcon125m"))
+    cases = {one.id: one for one in (fits, third, other, falcon)}
+    assert plan_lines(cases, planner.expect_all(cases.values()), planner)[1] == (
+        "efficiency: past histories of this machine, medians of the case itself (1), "
+        "of all on this machine (1); published figures of such devices, not of this machine, medians "
+        "of the case itself (1), of its model with engines of its kind (1)"
+    )
     unknown = Planner(Past(), 8)
     assert plan_lines({fits.id: fits}, unknown.expect_all([fits]), unknown) == [
         "expected: 0 s for 0 of 1 cases",
@@ -286,6 +324,26 @@ def test_a_plan_of_another_machine(project: pytest.Pytester, fake: type[FakeEngi
     assert not any(line.startswith("mpt7b") for line in result.outlines)
     assert fake.log == []
     assert not list(project.path.glob(".benchmarks/*/*.json"))
+
+
+def test_a_plan_of_an_a100_goes_by_what_was_published_of_it(
+    project: pytest.Pytester, fake: type[FakeEngine]
+) -> None:
+    """And says so; of another GPU nothing was published."""
+    folder = project.mkdir("ci") / "baselines" / "published"
+    folder.mkdir(parents=True)
+    shutil.copy(ROOT / "ci" / "baselines" / "published" / "a100_2023.json", folder)
+    result = planned(project, "--hardware", "1xa100_80gb", "--suite", "models", "-k", "mpt30b")
+    # 4 batches were published, one more fits today
+    result.stdout.fnmatch_lines(
+        [
+            "efficiency: published figures of such devices, not of this machine, medians of the case "
+            "itself (4), of its model with engines of its kind (1)",
+            "peaks of the bound: the datasheet's",
+        ]
+    )
+    result = planned(project, "--hardware", "1xl4", "-k", "qwen3_8b")
+    result.stdout.fnmatch_lines(["efficiency: no history; 34 % of the bound is assumed"])
 
 
 def test_a_plan_goes_by_the_rounds_and_histories_of_here(

@@ -1,0 +1,181 @@
+"""The published latencies as a history like any other: a100_2023.csv -> a100_2023.json beside it.
+
+python -m ci.published  write the file anew
+
+Every point becomes a record under the case id that the suite of its figure gives it, so that a measurement
+of today lands on the same id. What was not published is None. A case that a suite has and its figure has not
+ran out of memory; that is its outcome.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from fixtures.core import library
+from fixtures.core.case import DTYPE_BYTES, Case
+from fixtures.core.counts import find_counts
+from fixtures.core.metrics import ms_per_output_token, output_tokens_per_s
+from fixtures.core.outcome import out_of_memory
+from fixtures.core.parallel import relate, tokens_per_s_per_device
+from fixtures.core.physics import make_limits
+from fixtures.core.record import RECORD_VERSION
+from fixtures.core.suite import read_suite
+from fixtures.core.sweep import points
+
+FOLDER = Path(__file__).resolve().parent / "baselines" / "published"
+CSV, JSON = FOLDER / "a100_2023.csv", FOLDER / "a100_2023.json"
+FIGURES = ("latency", "hardware", "models")  # each is named as its suite
+PUBLISHED = "published"
+COMMIT = "8c8dd48f"
+PROVENANCE = {
+    "what": "llm-foundry, scripts/inference/benchmarking/README.md",
+    "url": f"https://github.com/mosaicml/llm-foundry/blob/{COMMIT}/scripts/inference/benchmarking/README.md",
+    "commit": COMMIT,
+    "resolution_s": 0.001,
+    "limits_by": "the published mean; a median is not known",
+}
+_NOT_KNOWN = (
+    "stopped_by", "latency_median_s", "latency_interval", "latency_spread", "drift", "split",
+    "joules_per_output_token", "state", "peak_memory_bytes", "load_s",
+)  # fmt: skip
+_NOT_KNOWN_OF_THE_MACHINE = (
+    "reported_name", "memory_bytes", "driver", "node", "processor", "cores", "system",
+)  # fmt: skip
+
+
+def history() -> dict[str, Any]:
+    """The whole file: a benchmark a distinct point, in the order of the csv, and the outcomes.
+
+    Raises ValueError where a point stands in two figures with two latencies, or is of no case of its suite.
+    """
+    cases = {figure: {_key(case): case for case in cases_of(figure)} for figure in FIGURES}
+    found: dict[str, tuple[Case, float, list[str]]] = {}
+    for figure, key, latency_s in _rows():
+        case = cases[figure].get(key)
+        if case is None:
+            raise ValueError(f"suite {figure} has no case for {key}")
+        known = found.setdefault(case.id, (case, latency_s, []))
+        if known[1] != latency_s:
+            raise ValueError(f"{case.id} is published with two latencies: {known[1]} s and {latency_s} s")
+        known[2].append(figure)
+    records = [_record(*one) for one in found.values()]
+    relate(records)
+    absent = {case.id: case for of in cases.values() for case in of.values() if case.id not in found}
+    return {
+        "machine_info": {"inference": None},
+        "commit_info": {"id": COMMIT, "time": None, "dirty": False, "project": "llm-foundry", "branch": None},
+        "benchmarks": [_benchmark(record) for record in records],
+        "outcomes": [_outcome(case) for case in absent.values()],
+        "datetime": "2023",
+        "version": None,
+    }
+
+
+def cases_of(figure: str) -> Iterator[Case]:
+    """The cases that a figure's suite names, on the devices that it names; those that do not fit too."""
+    for entry in read_suite(figure, library.suite(figure)).entries:
+        for selector in entry.hardware:
+            if selector.device not in library.names("hardware"):
+                continue
+            hardware = library.hardware(selector.device)
+            for model in entry.models:
+                for engine in entry.engines:
+                    for point, _ in points(entry, model, hardware, selector.devices, engine):
+                        yield Case(model, hardware, selector.devices, engine, point)
+
+
+def written(values: dict[str, Any]) -> str:
+    """The text of the file: a line a case, so that a difference shows which."""
+    compact = {name: json.dumps(part, separators=(",", ":")) for name, part in values.items()}
+    for name in ("benchmarks", "outcomes"):
+        lines = ",\n".join(json.dumps(one, separators=(",", ":")) for one in values[name])
+        compact[name] = f"[\n{lines}\n]"
+    return "{\n" + ",\n".join(f'"{name}":{text}' for name, text in compact.items()) + "\n}\n"
+
+
+def _rows() -> Iterator[tuple[str, tuple[str, ...], float]]:
+    """Figure, key of the case, latency in s."""
+    with CSV.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            key = (row["model"], row["hardware"], row["batch_size"], row["input_len"], row["output_len"])
+            yield row["figure"], key, int(row["latency_ms"]) / 1000
+
+
+def _key(case: Case) -> tuple[str, ...]:
+    point = case.point
+    numbers = (point.batch_size, point.input_len, point.output_len)
+    return case.model.name, f"{case.devices}x{case.hardware.name}", *map(str, numbers)
+
+
+def _record(case: Case, latency_s: float, figures: Sequence[str]) -> dict[str, Any]:
+    counts = find_counts(case.model, case.engine)
+    work = None if counts is None else counts.work
+    throughput = output_tokens_per_s(case.point, latency_s)
+    parallel = {
+        "output_tokens_per_s_per_device": tokens_per_s_per_device(throughput, case.devices),
+        "communication": None,
+    }
+    parameters = case.model.parameters
+    machine = {"label": f"{case.devices}x{case.hardware.name}", "device": case.hardware.name}
+    return {
+        "record_version": RECORD_VERSION,
+        "source": PUBLISHED,
+        "provenance": {"figures": list(figures), **PROVENANCE},
+        "suite": figures[0],
+        "case": case.as_dict(),
+        "protocol": {"rounds": 5, "warmup_rounds": 3, "seed": None},
+        "latency_mean_s": latency_s,
+        **dict.fromkeys(_NOT_KNOWN),
+        "output_tokens_per_s": throughput,
+        "ms_per_output_token": ms_per_output_token(case.point, latency_s),
+        "limits": make_limits(case, work, None, latency_s, {"ttft_s": None, "tpot_s": None}),
+        "marks": [],
+        "warmup_s": [],
+        "parameters": parameters,
+        "parameter_bytes": None if parameters is None else parameters * DTYPE_BYTES[case.engine.dtype],
+        "work": None if work is None else work.as_dict(),
+        **({"parallel": parallel} if case.devices > 1 else {}),
+        "versions": {},
+        "machine": {**machine, "devices": case.devices, **dict.fromkeys(_NOT_KNOWN_OF_THE_MACHINE)},
+    }
+
+
+def _benchmark(record: dict[str, Any]) -> dict[str, Any]:
+    """As pytest-benchmark writes it; single rounds were not published."""
+    case_id, case = record["case"]["id"], record["case"]
+    name = f"test_generate[{case_id}]"
+    engine = f"{case['model']['name']}-{case['hardware']}-{case['engine']['name']}"
+    return {
+        "group": None,
+        "name": name,
+        "fullname": f"benchmarks/test_generate.py::{name}",
+        "params": {"engine": engine, "case": case_id},
+        "param": case_id,
+        "extra_info": record,
+        "stats": {"mean": record["latency_mean_s"], "rounds": 5, "iterations": 1, "data": []},
+    }
+
+
+def _outcome(case: Case) -> dict[str, Any]:
+    outcome = out_of_memory(case, "absent from the published figure")
+    return {**outcome, "source": PUBLISHED, "provenance": PROVENANCE}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the file; the exit code."""
+    if arguments:
+        print("published: takes no arguments", file=sys.stderr)
+        return 4
+    part = JSON.with_name(f"{JSON.name}.part")
+    part.write_text(written(history()), encoding="utf-8")
+    part.replace(JSON)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
