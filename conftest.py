@@ -12,5 +12,6 @@ pytest_plugins = [  # each after those that it imports
     "fixtures.terminated",
     "fixtures.history",
     "fixtures.summary",
+    "fixtures.gated",
     "fixtures.harness",
 ]

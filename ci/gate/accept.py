@@ -1,0 +1,87 @@
+"""Runs become baselines: those that are whole, clean and quiet, or that somebody takes by name."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from ci.gate.fingerprint import fingerprint
+from ci.gate.verdicts import RED, judge
+from fixtures.core.errors import InputError, one_of
+from fixtures.core.histories import History, part, text
+
+WHYS = {
+    "partial": "cases of the baseline are not in it",
+    "failed": "cases of it failed",
+    "dirty": "it was taken from a tree with uncommitted changes, or without git",
+    "contended": "rounds of it were disturbed",
+    "red": "the gate finds it red",
+}
+_LABEL = re.compile(r"[1-9][0-9]{0,4}x[a-z0-9_]{1,60}")
+
+
+def hardware_of(run: History) -> str:
+    """The machine's label, which names the folder of its baselines; raises InputError where it is none."""
+    labels = {text(part(one.record, "machine"), "label") or "" for one in run.measured}
+    if len(labels) != 1 or not _LABEL.fullmatch(label := labels.pop()):
+        raise InputError(f"{run.file}: holds no case of this suite, or of no one machine; name another run")
+    return label
+
+
+def allowed(words: str) -> set[str]:
+    """The names that were given, separated by commas; raises InputError for one that is not known."""
+    found = {word.strip() for word in words.split(",") if word.strip()}
+    for word in found - set(WHYS):
+        raise InputError(f"--allow {word}: is no reason to refuse a run; {one_of(word, WHYS)}")
+    return found
+
+
+def refusals(run: History, baseline: Sequence[History]) -> dict[str, str]:
+    """Why a run should not become a baseline, by name."""
+    found: dict[str, str] = {}
+    before = {one.case_id for history in baseline for one in history.measured}
+    missing = sorted(before - {one.case_id for one in run.measured} - set(run.outcomes))
+    if missing:
+        found["partial"] = f"{len(missing)}, such as {missing[0]}"
+    if run.failed:
+        found["failed"] = f"{len(run.failed)}, such as {min(run.failed)}"
+    if run.commit.get("dirty") is not False or not text(run.commit, "id"):
+        found["dirty"] = str(text(run.commit, "id"))[:12]
+    contended = [one.case_id for one in run.measured if any(part(one.record, "state").get("disturbed") or [])]
+    if contended:
+        found["contended"] = f"of {len(contended)} cases, such as {contended[0]}"
+    red = [one.case_id for one in judge([run], baseline) if one.word in RED] if baseline else []
+    if red:
+        found["red"] = f"{len(red)} cases, such as {red[0]}"
+    return found
+
+
+def accept(
+    run: History, folder: Path, baseline: Sequence[History], allow: Collection[str], name: str | None
+) -> Path:
+    """Put a run among the baselines of its hardware; where it went comes back.
+
+    Raises InputError where it is refused, or where a run of that name is there.
+    """
+    label = hardware_of(run)
+    reasons = {why: what for why, what in refusals(run, baseline).items() if why not in allow}
+    if reasons:
+        said = "; ".join(f"{WHYS[why]} ({what})" for why, what in reasons.items())
+        raise InputError(
+            f"{run.file}: is not accepted: {said}; --allow {','.join(reasons)} takes it all the same"
+        )
+    stem = name or re.sub(r"[^0-9T]", "", run.taken.partition(".")[0])
+    if not re.fullmatch(r"[A-Za-z0-9_]{1,80}", stem):
+        raise InputError(f"--name {stem!r}: letters, digits and underscores would be right")
+    file = folder / label / f"{stem}.json"
+    if file.exists():
+        raise InputError(f"{file}: is there already; give another --name")
+    values = json.loads(run.file.read_text(encoding="utf-8"))
+    values["fingerprint"] = {one.case_id: fingerprint(one.record) for one in run.measured}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    beside = file.with_suffix(".part")
+    beside.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    beside.replace(file)
+    return file

@@ -1,0 +1,35 @@
+"""What repeats exactly: a difference is a finding on any machine, without noise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fixtures.core.histories import part
+
+_COUNTED = ("parameters", "parameter_bytes", "attention", "vocab_size", "operators", "graph_breaks")
+
+
+def counters(record: Mapping[str, Any]) -> dict[str, Any]:
+    """By name: parameters and their bytes, FLOPs and bytes of the work, tokens, and what attention ran."""
+    case = part(record, "case")
+    work = dict(_flat(part(record, "work"), "work"))
+    tokens = {name: case.get(name) for name in ("batch_size", "input_len", "output_len")}
+    return {**{name: record[name] for name in _COUNTED if name in record}, **tokens, **work}
+
+
+def _flat(values: Mapping[str, Any], name: str) -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{name} {key}")
+        else:
+            yield f"{name} {key}", value
+
+
+def changed(run: Mapping[str, Any], baseline: Mapping[str, Any]) -> str | None:
+    """The first counter of both that differs, and both values; None where all are the same."""
+    ours, theirs = counters(run), counters(baseline)
+    for name in ours:
+        if name in theirs and ours[name] != theirs[name]:
+            return f"{name} is {str(ours[name])[:60]}, and was {str(theirs[name])[:60]}"
+    return None

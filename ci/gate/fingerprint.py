@@ -1,0 +1,47 @@
+"""What two measurements must have in common before their times can be held against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fixtures.core.histories import part
+
+_LIBRARIES = {"deepspeed": ("torch", "transformers", "deepspeed")}
+_ENGINE = ("kind", "dtype", "attention", "use_cache", "autocast")
+_PROTOCOL = ("rounds", "warmup_rounds", "seed")
+
+
+def fingerprint(record: Mapping[str, Any]) -> dict[str, Any]:
+    """By field: the model, engine, machine, versions and protocol of a record, as far as it has them."""
+    case, machine = part(record, "case"), part(record, "machine")
+    engine, versions, protocol = part(case, "engine"), part(record, "versions"), part(record, "protocol")
+    kind = str(engine.get("kind")).partition("_")[0]
+    return {
+        "model": {name: value for name, value in part(case, "model").items() if name != "hub"},
+        **{f"engine {name}": engine.get(name) for name in _ENGINE},
+        "device": machine.get("reported_name"),
+        "devices": case.get("devices"),
+        "driver": machine.get("driver"),
+        "cuda": record.get("cuda"),
+        "cores": machine.get("cores"),
+        "threads": record.get("threads"),
+        "isolated": bool(record.get("isolated")),
+        **{name: versions.get(name) for name in _LIBRARIES.get(kind, ("torch", "transformers"))},
+        **{f"protocol {name}": protocol.get(name) for name in _PROTOCOL},
+    }
+
+
+def difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str | None:
+    """The first field in which two fingerprints differ, and both values; None where they can be compared."""
+    for name, value in ours.items():
+        if theirs.get(name) != value:
+            if isinstance(value, Mapping):
+                return f"{name} is another one"
+            return f"{name} is {_shown(value)}, the baseline's is {_shown(theirs.get(name))}"
+    return None
+
+
+def _shown(value: object) -> str:
+    """On one line, and not longer than a line."""
+    return repr(value)[:60]

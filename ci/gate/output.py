@@ -1,0 +1,73 @@
+"""Verdicts for people and for machines: a table, Markdown, JSON, JUnit."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from xml.etree import ElementTree
+
+from ci.gate.verdicts import RED, UNKNOWN, Verdict, Word, exit_code
+
+_HEAD = ("case", "verdict", "ratio", "99 % interval", "visible from", "why")
+_SAID = {0: "pass", 1: "regressed", 2: "cannot be judged"}
+
+
+def summary(verdicts: Sequence[Verdict]) -> str:
+    """One line: the decision, and how many cases have each verdict."""
+    counts = Counter(one.word for one in verdicts)
+    parts = [f"{counts[word]} {word}" for word in Word if counts[word]]
+    return f"gate: {_SAID[exit_code(verdicts)]} ({', '.join(parts) or 'no case was compared'})"
+
+
+def table(verdicts: Sequence[Verdict]) -> list[str]:
+    """Lines of a table for a terminal, and the summary."""
+    rows = [_HEAD, *map(_cells, verdicts)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(_HEAD))]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines.insert(1, "-" * max(map(len, lines)))
+    return [*lines, "", summary(verdicts)]
+
+
+def markdown(verdicts: Sequence[Verdict]) -> str:
+    """For a pull request."""
+    rows = [_HEAD, ("---",) * len(_HEAD), *([_escaped(cell) for cell in _cells(one)] for one in verdicts)]
+    return f"**{_escaped(summary(verdicts))}**\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def as_json(verdicts: Sequence[Verdict]) -> str:
+    """All of it, in plain values."""
+    values = {
+        "exit_code": exit_code(verdicts),
+        "summary": summary(verdicts),
+        "verdicts": list(map(asdict, verdicts)),
+    }
+    return json.dumps(values, indent=1) + "\n"
+
+
+def junit(verdicts: Sequence[Verdict]) -> str:
+    """A test case each: red ones are failures, those that cannot be judged are errors."""
+    suite = ElementTree.Element("testsuite", name="gate", tests=str(len(verdicts)))
+    suite.set("failures", str(sum(one.word in RED for one in verdicts)))
+    suite.set("errors", str(sum(one.word in UNKNOWN for one in verdicts)))
+    for one in verdicts:
+        case = ElementTree.SubElement(suite, "testcase", classname="gate", name=one.case_id)
+        if one.word in RED | UNKNOWN:
+            tag = "failure" if one.word in RED else "error"
+            ElementTree.SubElement(case, tag, message=f"{one.word}: {one.reason}", type=one.word)
+    ElementTree.indent(suite)
+    return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _cells(one: Verdict) -> tuple[str, ...]:
+    interval = "-" if one.low is None or one.high is None else f"{one.low:.3f}-{one.high:.3f}"
+    ratio = "-" if one.ratio is None else f"{one.ratio:.3f}"
+    visible = "-" if one.visible is None else f"+{100 * one.visible:.1f} %"
+    return (one.case_id, one.word, ratio, interval, visible, one.reason or "-")
+
+
+def _escaped(text: str) -> str:
+    """Text that shows as text in a Markdown table."""
+    return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#+-.!|~" else html.escape(c) for c in text)
