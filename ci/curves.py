@@ -1,0 +1,123 @@
+"""Cases of histories as points, and the points of one model, machine and pair of lengths as a curve."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fixtures.core.case import Point
+from fixtures.core.histories import History, count, find_histories, part, positive, read_history, text
+from fixtures.core.metrics import output_tokens_per_s
+from fixtures.core.outcome import OUT_OF_MEMORY
+
+MEASURED, PUBLISHED = "measured", "published"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A case, and its mean latency in s; None for one that ran out of memory.
+
+    `source` is "measured" or "published"; `taken` is when its run ended, `file` the name of the history.
+    """
+
+    case_id: str
+    model: str
+    hardware: str
+    device: str
+    devices: int
+    engine: str
+    point: Point
+    source: str
+    latency_s: float | None
+    taken: str
+    file: str
+    record: Mapping[str, Any] = field(repr=False, compare=False)
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """Output tokens/s of all devices together."""
+        return None if self.latency_s is None else output_tokens_per_s(self.point, self.latency_s)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Samples that differ in batch size alone, the smallest first; `ran_out` are batches without memory."""
+
+    model: str
+    hardware: str
+    engine: str
+    input_len: int
+    output_len: int
+    source: str
+    samples: tuple[Sample, ...]
+    ran_out: tuple[int, ...] = ()
+
+
+def read_samples(paths: Iterable[Path]) -> list[Sample]:
+    """Every case of all runs, in the order of the files; raises InputError for what is no history."""
+    return [one for file in find_histories(paths) for one in of_history(read_history(file))]
+
+
+def of_history(history: History) -> list[Sample]:
+    """The cases of one run, those that ran out of memory last; what lacks a part of its case is left out."""
+    records = [(one.record, positive(one.record.get("latency_mean_s"))) for one in history.measured]
+    known = [(record, latency_s) for record, latency_s in records if latency_s is not None]
+    ran_out = [(one, None) for one in history.outcomes.values() if text(one, "outcome") == OUT_OF_MEMORY]
+    found = (_sample(record, latency_s, history) for record, latency_s in [*known, *ran_out])
+    return [one for one in found if one is not None]
+
+
+def _sample(record: Mapping[str, Any], latency_s: float | None, history: History) -> Sample | None:
+    case = part(record, "case")
+    texts = [
+        text(case, "id"),
+        text(part(case, "model"), "name"),
+        text(case, "hardware"),
+        text(case, "device"),
+    ]
+    case_id, model, hardware, device = texts
+    engine, devices = text(part(case, "engine"), "name"), count(case, "devices")
+    batch, first, last = (count(case, key) for key in ("batch_size", "input_len", "output_len"))
+    if not (case_id and model and hardware and device and engine and devices and batch and first and last):
+        return None
+    return Sample(
+        case_id=case_id,
+        model=model,
+        hardware=hardware,
+        device=device,
+        devices=devices,
+        engine=engine,
+        point=Point(batch, first, last),
+        source=PUBLISHED if text(record, "source") == PUBLISHED else MEASURED,
+        latency_s=latency_s,
+        taken=history.taken,
+        file=history.file.name,
+        record=record,
+    )
+
+
+def newest(samples: Iterable[Sample]) -> list[Sample]:
+    """Of each case of a source the newest: the luckiest of several runs would not be what to expect."""
+    found: dict[tuple[str, str], Sample] = {}
+    for one in samples:
+        key = (one.case_id, one.source)
+        if key not in found or one.taken >= found[key].taken:
+            found[key] = one
+    return list(found.values())
+
+
+def curves(samples: Iterable[Sample]) -> list[Curve]:
+    """The curves of these, each case once, in the order in which they first appear."""
+    groups: dict[tuple[str, str, str, int, int, str], list[Sample]] = {}
+    for one in samples:
+        lengths = (one.point.input_len, one.point.output_len)
+        groups.setdefault((one.model, one.hardware, one.engine, *lengths, one.source), []).append(one)
+    found = []
+    for key, group in groups.items():
+        group.sort(key=lambda one: one.point.batch_size)
+        with_number = tuple(one for one in group if one.latency_s is not None)
+        ran_out = tuple(one.point.batch_size for one in group if one.latency_s is None)
+        found.append(Curve(*key, with_number, ran_out))
+    return found

@@ -1,0 +1,1 @@
+"""Which hardware for a latency, and how soon at a throughput: an answer out of histories."""

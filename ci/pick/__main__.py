@@ -1,0 +1,118 @@
+"""python -m ci.pick RUN... --model mpt7b --input 512 --output 64 --latency 2s
+
+For every hardware the highest throughput whose latency meets the target, the best first; with --throughput
+500 the least latency for that many output tokens/s. RUN is a history, or a folder of them.
+
+Exit codes: 1 where nothing meets the target, 4 for bad input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from ci.curves import Curve, curves, newest, read_samples
+from ci.pick.answers import Target, answer
+from ci.pick.table import as_json, lines
+from fixtures.core.errors import InputError, one_of
+from fixtures.core.yamlfile import read_yaml
+
+MISSED, BAD_INPUT = 1, 4
+_LATENCY = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+) ?(ms|s)\Z")
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?\Z")
+
+
+class _Parser(argparse.ArgumentParser):
+    """One line and exit code 4 for arguments that are not right."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(message)
+
+
+def parse_latency(written: str) -> float:
+    """Seconds out of `2s` or `500ms`; raises InputError for anything else."""
+    match = _LATENCY.match(written)
+    value = float(match[1]) / (1000 if match[2] == "ms" else 1) if match else 0.0
+    if not 0 < value < float("inf"):
+        raise InputError(f"--latency {written}: write a time above zero with its unit, such as 2s or 500ms")
+    return value
+
+
+def parse_throughput(written: str) -> float:
+    """Output tokens/s; raises InputError for what is no number above zero."""
+    value = float(written) if _NUMBER.match(written) else 0.0
+    if not 0 < value < float("inf"):
+        raise InputError(f"--throughput {written}: write output tokens/s above zero, such as 500")
+    return value
+
+
+def read_prices(file: Path) -> dict[str, float]:
+    """`usd_per_hour: {a100_80gb: 1.8}`, of one device an hour; raises InputError for anything else."""
+    keys = read_yaml(file, str(file)).mapping(("usd_per_hour",), required=("usd_per_hour",))
+    return {device: node.number() for device, node in keys["usd_per_hour"].mapping().items()}
+
+
+def choose(found: Sequence[Curve], model: str, input_len: int, output_len: int) -> list[Curve]:
+    """The curves of this model at these lengths.
+
+    Raises InputError where there are none; it says what there is.
+    """
+    of_model = [one for one in found if one.model == model and one.samples]
+    if not of_model:
+        known = {one.model for one in found if one.samples}
+        raise InputError(f"--model {model}: no run has a number of it; {one_of(model, known)}")
+    here = [one for one in of_model if (one.input_len, one.output_len) == (input_len, output_len)]
+    if not here:
+        pairs = sorted({(one.input_len, one.output_len) for one in of_model})
+        known_pairs = ", ".join(f"{first}/{last}" for first, last in pairs[:12]) + ", ..." * (len(pairs) > 12)
+        raise InputError(
+            f"--input {input_len} --output {output_len}: no run has these lengths of {model}; "
+            f"known: {known_pairs}"
+        )
+    return here
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(prog="python -m ci.pick", description=__doc__.partition("\n\n")[2], allow_abbrev=False)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a history, or a folder of them")
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--input", required=True, type=int, metavar="TOKENS")
+    parser.add_argument("--output", required=True, type=int, metavar="TOKENS")
+    target = parser.add_mutually_exclusive_group(required=True)
+    target.add_argument("--latency", help="not to be passed, such as 2s or 500ms")
+    target.add_argument("--throughput", metavar="TOKENS_PER_S", help="to be reached, such as 500")
+    parser.add_argument("--price", type=Path, metavar="FILE", help="yaml with usd_per_hour: {device: price}")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    return parser.parse_args(list(arguments))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the answers; the exit code."""
+    try:
+        options = _options(arguments)
+        target = (
+            Target(latency_s=parse_latency(options.latency))
+            if options.latency is not None
+            else Target(tokens_per_s=parse_throughput(options.throughput))
+        )
+        prices: Mapping[str, float] = read_prices(options.price) if options.price else {}
+        found = curves(newest(read_samples(options.runs)))
+        answers = answer(choose(found, options.model, options.input, options.output), target, prices)
+    except InputError as error:
+        print(f"pick: {error}", file=sys.stderr)
+        return BAD_INPUT
+    if options.json:
+        asked = {"model": options.model, "input_len": options.input, "output_len": options.output}
+        print(json.dumps(as_json(answers, target, asked), indent=2, allow_nan=False))
+    else:
+        print("\n".join(lines(answers, target)))
+    return 0 if any(one.best is not None for one in answers) else MISSED
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

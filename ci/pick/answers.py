@@ -1,0 +1,165 @@
+"""The best point of each curve under a target, the best between two measured ones, and who is dominated."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from ci.curves import Curve
+from fixtures.core.case import Point
+from fixtures.core.metrics import output_tokens_per_s
+from fixtures.core.parallel import tokens_per_s_per_device
+
+
+@dataclass(frozen=True)
+class Target:
+    """A latency in s that is not to be passed, or output tokens/s that are to be reached: one of the two."""
+
+    latency_s: float | None = None
+    tokens_per_s: float | None = None
+
+    def met(self, at: At) -> bool:
+        """Whether a point meets it."""
+        if self.latency_s is not None:
+            return at.latency_s <= self.latency_s
+        return at.tokens_per_s >= (self.tokens_per_s or 0)
+
+    def rank(self, at: At) -> float:
+        """What is to be small: less throughput for a latency, latency for a throughput."""
+        return -at.tokens_per_s if self.latency_s is not None else at.latency_s
+
+    def missed_by(self, at: At) -> float:
+        """What is to be small to come near: latency itself, or less throughput."""
+        return at.latency_s if self.latency_s is not None else -at.tokens_per_s
+
+
+@dataclass(frozen=True)
+class At:
+    """A batch size of a curve with its latency and output tokens/s, measured or interpolated."""
+
+    batch_size: int
+    latency_s: float
+    tokens_per_s: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a curve says. `best` is None where no measured point meets the target; `nearest` came nearest.
+
+    `between` is a whole batch size between two measured ones that would be better than `best`, its latency
+    interpolated. `usd_per_million_tokens` is None without a price of the device. `dominated_by` names the
+    curves that are no worse in any respect and better in one.
+    """
+
+    curve: Curve
+    best: At | None
+    nearest: At
+    between: At | None
+    usd_per_million_tokens: float | None = None
+    dominated_by: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """Hardware, engine and source."""
+        return f"{self.curve.hardware} {self.curve.engine} ({self.curve.source})"
+
+    @property
+    def devices(self) -> int:
+        """How many devices the curve was taken on."""
+        return self.curve.samples[0].devices
+
+    @property
+    def per_device(self) -> float | None:
+        """Output tokens/s a device."""
+        best = self.best
+        return None if best is None else tokens_per_s_per_device(best.tokens_per_s, self.devices)
+
+
+def answer(curves: Iterable[Curve], target: Target, usd_per_hour: Mapping[str, float]) -> list[Answer]:
+    """An answer a curve that has points: the best first, those that miss the target last, the nearest first.
+
+    `usd_per_hour` are prices of one device by its name.
+    """
+    found = [_of_curve(curve, target, usd_per_hour) for curve in curves if curve.samples]
+    with_rivals = [
+        replace(one, dominated_by=tuple(other.label for other in found if _dominates(other, one)))
+        for one in found
+    ]
+    return sorted(with_rivals, key=lambda one: _order(one, target))
+
+
+def _order(one: Answer, target: Target) -> tuple[bool, float]:
+    return one.best is None, target.missed_by(one.nearest) if one.best is None else target.rank(one.best)
+
+
+def usd_per_million_tokens(usd_per_hour: float, devices: int, tokens_per_s: float) -> float:
+    """`usd_per_hour * devices / 3600 / tokens_per_s * 1e6`, of output tokens, the devices never idle."""
+    return usd_per_hour * devices / 3600 / tokens_per_s * 1e6
+
+
+def _of_curve(curve: Curve, target: Target, prices: Mapping[str, float]) -> Answer:
+    points = [_at(curve, one.point.batch_size, one.latency_s) for one in curve.samples if one.latency_s]
+    met = [one for one in points if target.met(one)]
+    best = min(met, key=target.rank, default=None)
+    # of those that miss: the least latency, or the most throughput
+    nearest = min(
+        points, key=lambda one: one.latency_s if target.latency_s is not None else -one.tokens_per_s
+    )
+    price = prices.get(curve.samples[0].device)
+    cost = None
+    if price is not None and best is not None:
+        cost = usd_per_million_tokens(price, curve.samples[0].devices, best.tokens_per_s)
+    return Answer(curve, best, nearest, _between(curve, points, target, best), cost)
+
+
+def _at(curve: Curve, batch: int, latency_s: float) -> At:
+    point = Point(batch, curve.input_len, curve.output_len)
+    return At(batch, latency_s, output_tokens_per_s(point, latency_s))
+
+
+def _between(curve: Curve, points: Sequence[At], target: Target, best: At | None) -> At | None:
+    """The best whole batch size between two measured ones of which one meets the target; None without.
+
+    Latency is taken to be linear along batch size between neighbours; then throughput rises or falls all the
+    way, so nothing inside is better than both ends where both meet the target, or neither does.
+    """
+    found = []
+    for low, high in pairwise(points):
+        if target.met(low) == target.met(high):
+            continue
+        whole = _last_met(curve, low, high, target)
+        if whole is not None:
+            found.append(whole)
+    better = [one for one in found if best is None or target.rank(one) < target.rank(best)]
+    return min(better, key=target.rank, default=None)
+
+
+def _last_met(curve: Curve, low: At, high: At, target: Target) -> At | None:
+    """The whole batch size next to where the target is just met, on the side that meets it; by halving."""
+    slope = (high.latency_s - low.latency_s) / (high.batch_size - low.batch_size)
+
+    def at(batch: int) -> At:
+        return _at(curve, batch, low.latency_s + slope * (batch - low.batch_size))
+
+    inside, outside = (low, high) if target.met(low) else (high, low)
+    good, bad = inside.batch_size, outside.batch_size
+    while abs(bad - good) > 1:
+        middle = (good + bad) // 2
+        good, bad = (middle, bad) if target.met(at(middle)) else (good, middle)
+    return None if good == inside.batch_size else at(good)
+
+
+def _dominates(one: Answer, other: Answer) -> bool:
+    """No worse in latency, tokens/s, tokens/s a device and, where both have a price, cost; better in one."""
+    if one.best is None or other.best is None or one is other:
+        return False
+    pairs = [
+        (one.best.latency_s, other.best.latency_s),
+        (-one.best.tokens_per_s, -other.best.tokens_per_s),
+        (-(one.per_device or math.inf), -(other.per_device or math.inf)),
+    ]
+    if one.usd_per_million_tokens is not None and other.usd_per_million_tokens is not None:
+        pairs.append((one.usd_per_million_tokens, other.usd_per_million_tokens))
+    return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)

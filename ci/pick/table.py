@@ -1,0 +1,118 @@
+"""The answers as lines for people and as plain values for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ci.pick.answers import Answer, At, Target
+from fixtures.core.text import seconds, significant
+
+_HEADING = (
+    "hardware",
+    "engine",
+    "source",
+    "batch",
+    "latency s",
+    "tokens/s",
+    "tokens/s a device",
+    "$/M tokens",
+)
+
+
+def lines(answers: Sequence[Answer], target: Target) -> list[str]:
+    """A table of those that meet the target, the best first; then between points, dominated, missed."""
+    met = [one for one in answers if one.best is not None]
+    table = [_HEADING, *(_cells(one) for one in met)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    found = [_joined(row, widths) for row in table] if met else [f"nothing meets {_asked(target)}"]
+    between = [f"  {one.label}: {_point(one.between)}" for one in answers if one.between is not None]
+    dominated = [f"  {one.label} by {', '.join(one.dominated_by)}" for one in met if one.dominated_by]
+    missed = [f"  {one.label}: {_missed(one, target)}" for one in answers if one.best is None]
+    for heading, group in (
+        ("interpolated along batch size between two measured ones, not measured:", between),
+        (
+            "dominated (no better in latency, tokens/s, tokens/s a device or known price, worse in one):",
+            dominated,
+        ),
+        (f"without a measured point that meets {_asked(target)}:", missed),
+    ):
+        if group:
+            found += ["", heading, *group]
+    return found
+
+
+def as_json(answers: Sequence[Answer], target: Target, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked for and every answer, in SI units."""
+    return {
+        "asked": {**asked, "latency_s": target.latency_s, "output_tokens_per_s": target.tokens_per_s},
+        "answers": [_plain(one) for one in answers],
+    }
+
+
+def _plain(one: Answer) -> dict[str, Any]:
+    sample = next(
+        (s for s in one.curve.samples if one.best and s.point.batch_size == one.best.batch_size), None
+    )
+    return {
+        "hardware": one.curve.hardware,
+        "devices": one.devices,
+        "engine": one.curve.engine,
+        "source": one.curve.source,
+        "meets": one.best is not None,
+        "case": sample and sample.case_id,
+        "history": sample and sample.file,
+        "best": _point_plain(one.best),
+        "output_tokens_per_s_per_device": one.per_device,
+        "usd_per_million_output_tokens": one.usd_per_million_tokens,
+        "interpolated": _point_plain(one.between),
+        "nearest": _point_plain(one.nearest),
+        "dominated_by": list(one.dominated_by),
+        "out_of_memory_at_batch": min(one.curve.ran_out, default=None),
+    }
+
+
+def _point_plain(at: At | None) -> dict[str, Any] | None:
+    if at is None:
+        return None
+    return {
+        "batch_size": at.batch_size,
+        "latency_s": at.latency_s,
+        "output_tokens_per_s": at.tokens_per_s,
+    }
+
+
+def _cells(one: Answer) -> tuple[str, ...]:
+    best, cost = one.best, one.usd_per_million_tokens
+    assert best is not None
+    return (
+        one.curve.hardware,
+        one.curve.engine,
+        one.curve.source,
+        str(best.batch_size),
+        significant(best.latency_s, 4),
+        significant(best.tokens_per_s, 4),
+        significant(one.per_device or 0, 4),
+        "-" if cost is None else significant(cost),
+    )
+
+
+def _joined(row: Sequence[str], widths: Sequence[int]) -> str:
+    texts = [cell.ljust(width) for cell, width in zip(row[:3], widths[:3], strict=True)]
+    numbers = [cell.rjust(width) for cell, width in zip(row[3:], widths[3:], strict=True)]
+    return "  ".join([*texts, *numbers])
+
+
+def _point(at: At) -> str:
+    return f"batch {at.batch_size}, {seconds(at.latency_s)}, {significant(at.tokens_per_s, 4)} tokens/s"
+
+
+def _missed(one: Answer, target: Target) -> str:
+    what = "the least latency is" if target.latency_s is not None else "the highest throughput is at"
+    return f"{what} {_point(one.nearest)}"
+
+
+def _asked(target: Target) -> str:
+    if target.latency_s is not None:
+        return f"a latency of {seconds(target.latency_s)}"
+    return f"{significant(target.tokens_per_s or 0)} tokens/s"
