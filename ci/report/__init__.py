@@ -1,0 +1,1 @@
+"""Figures and tables out of histories, for people."""
