@@ -17,7 +17,7 @@ from ci.gate.verdicts import Verdict, Word
 from fixtures.core.errors import InputError
 from fixtures.core.text import duration
 
-ALPHA, BETA = 0.01, 0.02  # of one series; what is red is red in two that know nothing of each other
+ALPHA, BETA = 0.002, 0.01  # of one series; what is red is red in two that know nothing of each other
 MOST_PAIRS = 40
 FIRST, SECOND = 1, 2
 

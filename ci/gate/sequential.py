@@ -15,9 +15,12 @@ import statistics
 from collections.abc import Mapping, Sequence
 from functools import cache
 
-LEAST_PAIRS = 4  # two times base, new, new, base
+LEAST_PAIRS = 6  # of fewer, the scatter of a case says little
 _MAD = 1.4826  # of a normal distribution: standard deviation / median absolute deviation
 _CLIPPED = 2.0  # standard deviations from the median: what lies further counts as this
+# A pair that was disturbed counts as clipped, but a sum of such pairs scatters more than the core of them
+# does: by simulation, so much keeps the rates of `bounds` where one of five pairs is disturbed
+_CAUTION = 1.15
 _SURE = 0.9  # that the standard deviation is no larger than what is used
 
 Ratios = Mapping[str, Sequence[float]]  # by case, the log ratios new / base of its pairs
@@ -36,7 +39,7 @@ def deviation(ratios: Ratios, stored: float = 0.0) -> float | None:
     for one in known:
         middle = statistics.median(one)
         rest += [abs(x - middle) * _unbiased(len(one)) for x in one]
-    return max(stored, _MAD * statistics.median(rest) * _inflation(dof), 1e-6)
+    return max(stored, _CAUTION * _MAD * statistics.median(rest) * _inflation(dof), 1e-6)
 
 
 def _unbiased(n: int) -> float:
@@ -45,7 +48,7 @@ def _unbiased(n: int) -> float:
     C. Croux, P. J. Rousseeuw, Time-efficient algorithms for two highly robust estimators of scale,
     Computational Statistics 1, 1992.
     """
-    few = {4: 1.363, 5: 1.206, 6: 1.200, 7: 1.140, 8: 1.129, 9: 1.107}
+    few = {6: 1.200, 7: 1.140, 8: 1.129, 9: 1.107}
     return few.get(n, n / (n - 0.8))
 
 
