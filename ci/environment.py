@@ -130,6 +130,11 @@ def ensure() -> None:
     stamp = wanted_stamp(LOCK.read_bytes(), minor_version())
     if is_good(stamp):
         return
+    if VENV.is_symlink():  # it is somebody else's, who may be at work in it
+        stop(
+            FAILED,
+            f".venv is a link to an environment of another lock or Python, {VENV.readlink()}; remove it",
+        )
     with only_one() as held:
         if is_good(stamp):  # the start that was waited for has made it
             return

@@ -202,6 +202,23 @@ def test_a_changed_lock_makes_it_anew_whatever_is_killed(project: Project, packa
     assert project.ensure(packages) == ""
 
 
+def test_what_a_link_leads_to_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may be another checkout's, with another lock."""
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "stamp").write_text("python 3.11, another lock")
+    (tmp_path / ".venv").symlink_to(theirs)
+    monkeypatch.setattr(environment, "VENV", tmp_path / ".venv")
+    monkeypatch.setattr(environment, "STAMP", tmp_path / ".venv" / "stamp")
+    with pytest.raises(SystemExit) as ended:
+        environment.ensure()
+    assert ended.value.code == environment.FAILED
+    assert "environment: .venv is a link to an environment of another lock" in capsys.readouterr().err
+    assert (theirs / "stamp").read_text() == "python 3.11, another lock"
+
+
 def test_the_stamp_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No old stamp outlives the start of an install, to vouch for what a kill leaves behind."""
     project = Project(tmp_path)

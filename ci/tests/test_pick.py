@@ -118,7 +118,8 @@ def test_no_whole_batch_on_the_lines_is_better(latencies: list[float], goal: flo
     for low, high in zip(points, [*points][1:] or [*points], strict=False):
         for batch in range(low, high + 1):
             share = (batch - low) / (high - low) if high > low else 0
-            latency_s = points[low] + share * (points[high] - points[low])
+            between = points[low] + share * (points[high] - points[low])
+            latency_s = points.get(batch, between)  # on a point it is the point's, without rounding
             if latency_s <= goal if by_latency else batch * 64 / latency_s >= 100 * goal:
                 found.append((-batch * 64 / latency_s if by_latency else latency_s, batch))
     ours = one.between or one.best
