@@ -253,7 +253,7 @@ def test_a_process_that_is_killed_at_any_moment_loses_one_case(faked: pytest.Pyt
         time.sleep(0.3 + rng.random() * 1.2)
         process.send_signal(signal.SIGKILL)
         kills += process.wait(60) == -signal.SIGKILL
-        if rng.random() < 0.2:  # now and then a run is let come to its end
+        if rng.random() < 0.1:  # now and then a run is let come to its end
             assert start(faked.path, "--resume").wait(60) == 0, (faked.path / "log").read_text()
             same_run(whole, histories(faked.path)[-1])
     assert start(faked.path, "--resume").wait(60) == 0
