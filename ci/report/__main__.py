@@ -1,12 +1,14 @@
-"""python -m ci.report RUN... [--figures DIR] [--markdown]
+"""python -m ci.report RUN... [-o report.html] [--figures DIR] [--markdown]
 
-Figures as SVG files in DIR, and the cases as a table in Markdown on the screen. RUN is a history, or a folder
-of them; of a case in several the newest counts. Exit code 4 for bad input.
+One page for a browser with figures, a picker and every case; figures as SVG files in DIR; the cases as a
+table in Markdown on the screen. RUN is a history, or a folder of them; of a case in several the newest
+counts. Exit code 4 for bad input.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
 import sys
 from collections.abc import Sequence
@@ -16,6 +18,8 @@ from typing import NoReturn
 from ci.curves import newest, read_samples
 from ci.report.figures import figures
 from ci.report.markdown import table
+from ci.report.page.build import page
+from ci.report.page.data import Drawing
 from ci.report.render import svg
 from ci.report.specs import spec
 from fixtures.core.errors import InputError
@@ -33,11 +37,12 @@ class _Parser(argparse.ArgumentParser):
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _Parser(prog="python -m ci.report", description=__doc__.partition("\n\n")[2], allow_abbrev=False)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a history, or a folder of them")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the page there, as HTML")
     parser.add_argument("--figures", type=Path, metavar="DIR", help="write every figure there, as SVG")
     parser.add_argument("--markdown", action="store_true", help="print the cases as a table")
     options = parser.parse_args(list(arguments))
-    if not options.figures and not options.markdown:
-        raise InputError("nothing is asked for; give --figures DIR, --markdown or both")
+    if not options.output and not options.figures and not options.markdown:
+        raise InputError("nothing is asked for; give -o report.html, --figures DIR, --markdown or several")
     return options
 
 
@@ -49,6 +54,8 @@ def write_whole(file: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
         part.replace(file)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
         raise InputError(f"{file}: cannot be written: {error.strerror}") from None
 
 
@@ -57,10 +64,15 @@ def main(arguments: Sequence[str]) -> int:
     try:
         options = _options(arguments)
         samples = newest(read_samples(options.runs))
+        files: dict[Path, str] = {}
+        if options.output or options.figures:
+            drawings = [Drawing(one.name, one.title, spec(one)) for one in figures(samples)]
+        if options.output:
+            files[options.output] = page(samples, drawings)
         if options.figures:
-            drawn = {one.name: svg(spec(one)) for one in figures(samples)}
-            for name, text in drawn.items():
-                write_whole(options.figures / f"{name}.svg", text)
+            files |= {options.figures / f"{one.name}.svg": svg(one.spec) for one in drawings}
+        for file, text in files.items():
+            write_whole(file, text)
     except InputError as error:
         print(f"report: {error}", file=sys.stderr)
         return BAD_INPUT

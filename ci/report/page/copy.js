@@ -1,0 +1,42 @@
+// The rows of the table as text for other programs, and the way to the clipboard.
+
+/** Raw values in SI units, RFC 4180; a name that a spreadsheet would take for a formula gets a quote before it. */
+const asCsv = (data, cases) => {
+  const fields = data.fields.filter((field) => field.file);
+  const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+  const cell = (value) => {
+    if (value === null || value === undefined) return "";
+    return typeof value === "number" ? String(value) : quoted(/^[=+\-@\t\r]/.test(value) ? `'${value}` : value);
+  };
+  const rows = cases.map((one) => [one.id, ...fields.map((field) => one.value(field.name))].map(cell));
+  return [["case", ...fields.map((field) => field.name)], ...rows].map((row) => `${row.join(",")}\r\n`).join("");
+};
+
+/** What the table shows, escaped as ci/report/markdown.py does it. */
+const asMarkdown = (fields, cases) => {
+  const escaped = (text) => text.replace(/([\\`*_{}[\]<>()#+!|&~$])/g, "\\$1").replace(/(?<=[\p{L}\p{N}_])\\_(?=[\p{L}\p{N}_])/gu, "_");
+  const line = (cells) => `| ${cells.join(" | ")} |\n`;
+  return [
+    line(fields.map(({ field }) => escaped(field.label))),
+    line(fields.map(({ field }) => (field.numeric ? "---:" : "---"))),
+    ...cases.map((one) => line(fields.map(({ place }) => escaped(one.texts[place])))),
+  ].join("");
+};
+
+/** Whether the text is on the clipboard now: by the browser's interface for it, else as a selection is copied. */
+const copied = async (text) => {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const box = element("textarea", { class: "unseen", "aria-hidden": "true", tabindex: "-1" });
+    box.value = text;
+    const focused = document.activeElement;
+    document.body.append(box);
+    box.select();
+    const done = document.execCommand("copy");
+    box.remove();
+    focused?.focus();
+    return done;
+  }
+};
