@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
         samples = newest(read_samples(options.runs))
         files: dict[Path, str] = {}
         if options.output or options.figures:
-            drawings = [Drawing(one.name, one.title, spec(one)) for one in figures(samples)]
+            drawings = [Drawing(one.kind, one.name, one.title, spec(one)) for one in figures(samples)]
         if options.output:
             files[options.output] = page(samples, drawings)
         if options.figures:

@@ -7,7 +7,10 @@ const unpacked = async () => {
   return withNames(JSON.parse(await new Response(stream).text()));
 };
 
-/** A case gets `key`, `source`, `facets` and `value(name)`; the data get `caseOf(id, source)`. */
+/**
+ * A case gets `place`, `source`, `facets` and `value(name)`. The data get `caseOf(id, source)`: the case, else one of
+ * that id from elsewhere (a prediction is of a measured or published case), else null.
+ */
 const withNames = (data) => {
   const columns = data.fields.filter((field) => field.table || field.file);
   const places = new Map(columns.map((field, place) => [field.name, place]));

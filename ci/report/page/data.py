@@ -21,8 +21,9 @@ FACETS = ("model", "hardware", "engine", "suite", "source")  # what the page can
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure as the page gets it: its name, its title, and its Vega-Lite spec with the data in it."""
+    """A figure as the page gets it: its kind, name and title, and its Vega-Lite spec with the data in it."""
 
+    kind: str
     name: str
     title: str
     spec: Mapping[str, Any]
@@ -46,7 +47,9 @@ def page_data(samples: Sequence[Sample], drawings: Iterable[Drawing]) -> dict[st
         "fields": [_field(group, field) for group, field in fields],
         "cases": [_case(one, [field for _, field in fields]) for one in samples],
         "curves": [_curve(one, places) for one in curves(samples) if one.samples],
-        "figures": [{"name": one.name, "title": one.title, "spec": one.spec} for one in drawings],
+        "figures": [
+            {"kind": one.kind, "name": one.name, "title": one.title, "spec": one.spec} for one in drawings
+        ],
         "terms": [{"name": name, **definition(metric)} for name, metric in METRICS.items()],
         "runs": len({one.file for one in samples}),
         "newest": max((one.taken for one in samples), default=""),

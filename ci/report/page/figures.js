@@ -2,7 +2,9 @@
 
 const makeFigures = (data, records) => {
   const figures = data.figures.map((one) => makeFigure(data, records, one));
-  byId("drawings").append(...figures.map((one) => one.made));
+  const kinds = [...new Set(figures.map((one) => one.kind))].map((kind, i) => makeKind(`kind-${i}`, figures.filter((one) => one.kind === kind)));
+  byId("kinds").append(...kinds.map((one) => one.link));
+  byId("drawings").append(...kinds.map((one) => one.made));
   const sight = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) {
       const figure = figures.find((one) => one.made === target);
@@ -27,12 +29,28 @@ const makeFigures = (data, records) => {
     const keep = (row) => row.case === undefined || keys.has(data.caseOf(row.case, row.source)) || !data.caseOf(row.case, row.source);
     for (const one of figures) one.choose(keep);
     byId("no-figures").hidden = figures.some((one) => !one.made.hidden);
+    for (const one of kinds) one.describe();
     redraw();
     return figures.filter((one) => !one.made.hidden).length;
   };
 };
 
-const makeFigure = (data, records, { name, title, spec }) => {
+/** The figures of a kind under what their titles begin with, and the link that leads there. */
+const makeKind = (id, figures) => {
+  const name = figures[0].title.split(":")[0];
+  const number = element("small", {}, "");
+  const link = element("a", { href: `#${id}` }, name, " ", number);
+  const made = element("section", { id, class: "kind", "aria-labelledby": `${id}-heading` }, element("h3", { id: `${id}-heading` }, name),
+    element("div", { class: "drawings" }, ...figures.map((one) => one.made)));
+  const describe = () => {
+    const left = figures.filter((one) => !one.made.hidden).length;
+    number.textContent = String(left);
+    made.hidden = link.hidden = left === 0;
+  };
+  return { made, link, describe };
+};
+
+const makeFigure = (data, records, { kind, name, title, spec }) => {
   const place = element("div", { class: "drawing" });
   const marks = makeMarks(data, records, place);
   const notes = [spec.title?.subtitle ?? []].flat();
@@ -43,6 +61,8 @@ const makeFigure = (data, records, { name, title, spec }) => {
   let view = null;
   const figure = {
     made,
+    kind,
+    title,
     seen: false,
     stale: true,
     choose: (kept) => {

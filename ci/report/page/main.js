@@ -4,10 +4,11 @@ const start = async () => {
   const data = await unpacked();
   const number = (source) => data.cases.filter((one) => one.source === source).length;
   const sources = inOrder(data.cases.map((one) => one.source)).map((source) => `${number(source)} ${source}`);
-  byId("summary").textContent = `${counted(data.cases.length, "case")} (${sources.join(", ")}) of ${counted(data.runs, "run")}`
+  const ranOut = data.cases.filter((one) => one.value("latency_mean_s") === null).length;
+  byId("summary").textContent = `${counted(data.cases.length, "case")} (${sources.join(", ")}${ranOut ? `; ${ranOut} ran out of memory` : ""}) of ${counted(data.runs, "run")}`
     + (data.newest ? `, the newest of ${data.newest.slice(0, 10)}` : "");
-  byId("term-list").append(...data.terms.map(({ name, What, Formula, Unit }) => element("div", {},
-    element("dt", {}, name), element("dd", {}, What, " ", element("code", {}, `${Formula} [${Unit}]`)))));
+  byId("term-list").append(...data.terms.map(({ name, What, Formula, Unit }) => element("div", {}, element("dt", {}, name),
+    element("dd", {}, What.replaceAll("`", "")), element("dd", {}, element("code", {}, `${Formula}, in ${Unit}`)))));
 
   const records = makeRecords(data);
   const showCases = makeTable(data, records);

@@ -2,7 +2,7 @@
 
 const NEAR = 26; // pixels from a mark that count as on it
 // what a point has that stands in the record of its case
-const TOLD = new Set(["case", "series", "source", "batch_size", "output_len", "tokens_per_s", "latency_ms", "low_ms", "high_ms"]);
+const TOLD = new Set(["source", "batch_size", "output_len", "tokens_per_s", "latency_ms", "low_ms", "high_ms"]);
 const STEPS = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1, Home: -Infinity, End: Infinity };
 
 /** Listens in the place of a drawing; `refresh` is for each time that it was drawn. */
@@ -12,9 +12,15 @@ const makeMarks = (data, records, place) => {
 
   const rowOf = (mark) => mark.__data__.datum; // Vega leaves there what a mark was drawn from
   const caseOf = (mark) => data.caseOf(rowOf(mark).case, rowOf(mark).source) ?? { id: String(rowOf(mark).case) };
+  /** What stands in no record: all of a point that is not the case's own number, such as a prediction. */
   const extraOf = (mark) => Object.entries(rowOf(mark))
-    .filter(([key, value]) => !TOLD.has(key) && !key.startsWith("_") && value !== null && typeof value !== "object")
+    .filter(([key, value]) => key !== "case" && key !== "series" && !key.startsWith("_") && value !== null && typeof value !== "object")
+    .filter(([key]) => !TOLD.has(key) || caseOf(mark).source !== rowOf(mark).source)
     .map(([key, value]) => [key.replaceAll("_", " "), typeof value === "number" ? significant(value, 4) : String(value)]);
+  const labelOf = (mark) => {
+    const [one, extra] = [caseOf(mark), extraOf(mark)];
+    return [one.source === rowOf(mark).source ? spoken(one) : one.id, ...extra.map((pair) => pair.join(" "))].join(", ");
+  };
   const open = (mark) => records.open(caseOf(mark), extraOf(mark));
 
   const on = (mark) => {
@@ -37,7 +43,7 @@ const makeMarks = (data, records, place) => {
       mark.setAttribute("tabindex", i === 0 ? "0" : "-1");
       mark.setAttribute("role", "button");
       mark.removeAttribute("aria-roledescription");
-      mark.setAttribute("aria-label", spoken(caseOf(mark)));
+      mark.setAttribute("aria-label", labelOf(mark));
     });
   };
 

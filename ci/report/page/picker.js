@@ -62,11 +62,15 @@ const richest = (curves) => {
   return curves.reduce((best, one) => (number.get(key(one)) > number.get(key(best)) ? one : best));
 };
 
-/** A target in the middle of what the curves reach, with one digit. */
+/** A target in the middle of what the curves reach, to the next of 1, 2 and 5 times a power of ten. */
 const usualGoal = (curves, kind) => {
   const reached = curves.flatMap((curve) => curve.samples.map(([batch, latency]) =>
     (kind === "latency" ? latency : batch * curve.output_len / latency))).sort((a, b) => a - b);
-  return significant(reached[Math.floor(reached.length / 2)], 1);
+  const middle = reached[Math.floor(reached.length / 2)];
+  const ten = 10 ** Math.floor(Math.log10(middle));
+  const steps = [1, 2, 5, 10].map((step) => step * ten);
+  const goal = kind === "latency" ? steps.find((step) => step >= middle) : steps.findLast((step) => step <= middle);
+  return significant(goal, 1);
 };
 
 /** The target that was written; null for what is no number above zero. */
@@ -92,7 +96,7 @@ const priceInputs = (curves, prices, changed) => inOrder(curves.map((curve) => c
   return element("label", {}, element("span", {}, device), box);
 });
 
-const ANSWER_HEADINGS = ["hardware", "engine", "source", "batch", "latency s", "tokens/s", "tokens/s a device", "$/M tokens", ""];
+const HEADINGS = ["hardware", "tokens/s", "latency s", "batch", "tokens/s a device", "$/M tokens", "engine", "source", "remarks"];
 
 /** The answers as a table, and what stands between measured batches as rows that are marked so. */
 const answersOf = (data, records, answers, wished) => {
@@ -105,8 +109,7 @@ const answersOf = (data, records, answers, wished) => {
   const rows = answers.flatMap((one) => (one.meets
     ? [bestRow(data, records, one, most), one.interpolated && betweenRow(one)]
     : [missedRow(one, wished), one.interpolated && betweenRow(one)])).filter(Boolean);
-  const headings = ANSWER_HEADINGS.map((name, i) => element("th", { scope: "col", class: i > 2 && i < 8 ? "number" : null },
-    name || element("span", { class: "unseen" }, "remarks")));
+  const headings = HEADINGS.map((name, i) => element("th", { scope: "col", class: i > 0 && i < 6 ? "number" : null }, name));
   const table = element("table", { class: priced ? "answers priced" : "answers" },
     element("caption", { class: "unseen" }, `Hardware for ${told}, the best first`),
     element("thead", {}, element("tr", {}, ...headings)), element("tbody", {}, ...rows));
@@ -120,32 +123,29 @@ const answersOf = (data, records, answers, wished) => {
 };
 
 const bestRow = (data, records, one, most) => {
-  const { best } = one;
-  const cost = one.usd_per_million_output_tokens;
   const bar = element("span", { class: "bar", "aria-hidden": "true" });
-  bar.style.width = `${100 * best.output_tokens_per_s / most}%`;
+  bar.style.width = `${100 * one.best.output_tokens_per_s / most}%`;
   const open = () => records.open(data.cases[one.place]);
-  return element("tr", {},
-    element("th", { scope: "row" }, element("button", { type: "button", class: "link", onclick: open }, one.hardware)),
-    element("td", {}, one.engine), element("td", {}, badge(one.source)), number(String(best.batch_size)),
-    number(significant(best.latency_s, 4)), element("td", { class: "number barred" }, bar, significant(best.output_tokens_per_s, 4)),
-    number(significant(one.output_tokens_per_s_per_device, 4)), number(cost === null ? "-" : significant(cost)),
-    element("td", { class: "remark" }, one.dominated_by.length ? `dominated by ${one.dominated_by.join(", ")}` : ""));
+  const name = element("button", { type: "button", class: "link", "aria-haspopup": "dialog", onclick: open }, one.hardware);
+  return answerRow("best", one, one.best, name, badge(one.source),
+    one.dominated_by.length ? `dominated by ${one.dominated_by.join(", ")}` : "", bar);
 };
 
-const betweenRow = (one) => element("tr", { class: "between" },
-  element("th", { scope: "row" }, one.hardware), element("td", {}, one.engine), element("td", {}, badge("interpolated")),
-  number(String(one.interpolated.batch_size)), number(significant(one.interpolated.latency_s, 4)),
-  number(significant(one.interpolated.output_tokens_per_s, 4)),
-  number(significant(one.interpolated.output_tokens_per_s / one.devices, 4)), number(""),
-  element("td", { class: "remark" }, "between two measured batches, not measured"));
+const betweenRow = (one) =>
+  answerRow("between", one, one.interpolated, one.hardware, badge("interpolated"), "between two measured batches, not measured");
 
-const missedRow = (one, wished) => element("tr", { class: "missed" },
-  element("th", { scope: "row" }, one.hardware), element("td", {}, one.engine), element("td", {}, badge(one.source)),
-  number(String(one.nearest.batch_size)), number(significant(one.nearest.latency_s, 4)),
-  number(significant(one.nearest.output_tokens_per_s, 4)),
-  number(significant(one.nearest.output_tokens_per_s / one.devices, 4)), number(""),
-  element("td", { class: "remark" }, wished.latency_s === null ? "misses it: this is its most" : "misses it: this is its least"));
+const missedRow = (one, wished) => answerRow("missed", one, one.nearest, one.hardware, badge(one.source),
+  wished.latency_s === null ? "misses it; its most tokens/s" : "misses it; its least latency");
+
+const answerRow = (kind, one, at, name, source, remark, bar = null) => {
+  const cost = kind === "best" ? one.usd_per_million_output_tokens : null;
+  return element("tr", { class: kind },
+    element("th", { scope: "row" }, name),
+    element("td", { class: "number barred" }, bar, significant(at.output_tokens_per_s, 4)),
+    number(significant(at.latency_s, 4)), number(String(at.batch_size)),
+    number(significant(at.output_tokens_per_s / one.devices, 4)), number(cost === null ? "" : significant(cost)),
+    element("td", {}, one.engine), element("td", {}, source), element("td", { class: "remark" }, remark));
+};
 
 const number = (text) => element("td", { class: "number" }, text);
 

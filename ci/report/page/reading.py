@@ -19,9 +19,9 @@ NOWHERE: frozenset[str] = frozenset()
 class Field:
     """One thing to know of a case.
 
-    `name` is what it is called in a CSV file, with SI units; `label` is for people. `value` is raw, and None
-    where it is not known; `shown` is for people, and then empty. `stands`: whether it is a column of the
-    table, of the CSV or both; the record of a case has every field.
+    `name` is what it is called in a CSV file, with SI units; `label` is for people, empty where another field
+    tells them the same. `value` is raw, and None where it is not known; `shown` is for people, and then
+    empty. `stands`: whether it is a column of the table, of the CSV or both; the record of a case has all.
     """
 
     name: str

@@ -36,7 +36,7 @@ const groupsOf = (data, one, extra) => {
   if (extra.length) groups.set("this point", extra);
   data.fields.forEach((field, place) => {
     const text = one.texts?.[place];
-    if (!text) return;
+    if (!text || !field.label) return;
     if (!groups.has(field.group)) groups.set(field.group, []);
     groups.get(field.group).push([field.label, text]);
   });

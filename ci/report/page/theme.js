@@ -29,18 +29,21 @@ const tinted = (colour) => {
 
 const isColour = (value) => typeof value === "string" && /^(#[0-9a-f]{6}|black|white)$/i.test(value);
 
-/** The spec with colours for here; a legend's columns, and what hides many marks from screen readers, go. */
-const adapted = (value) => {
-  if (Array.isArray(value)) return value.map(adapted);
+/** The spec with colours for here, legends in as many columns as there is room for, and no mark unheard. */
+const adapted = (value, room) => {
+  if (Array.isArray(value)) return value.map((one) => adapted(one, room));
   if (isColour(value)) return tinted(value.toLowerCase());
   if (value === null || typeof value !== "object") return value;
   const made = {};
   for (const [key, inside] of Object.entries(value)) {
     if (key === "datasets" || key === "data" || key === "domain") made[key] = inside;
-    else if (key === "legend" && inside?.columns) {
-      const { columns, ...rest } = inside;
-      made[key] = adapted(rest);
-    } else made[key] = adapted(inside);
+    else made[key] = adapted(inside, room);
+  }
+  const names = made.scale?.domain;
+  if (made.type === "nominal" && made.legend !== null && Array.isArray(names)) {
+    const longest = Math.max(1, ...names.map((name) => String(name).length));
+    const columns = Math.max(1, Math.min(names.length, Math.floor(room / (7 * longest + 34))));
+    made.legend = { ...made.legend, columns, labelLimit: Math.floor(room / columns) - 30 };
   }
   if (made.type === "point" && made.aria === false) delete made.aria;
   return made;
@@ -51,10 +54,9 @@ const COMPOUND = ["facet", "repeat", "concat", "hconcat", "vconcat"];
 /** The spec to draw in so many pixels, with the rows that `keep` leaves of its data. */
 const drawable = (spec, room, keep) => {
   const { title, background, datasets, ...rest } = spec;
-  const made = adapted(rest);
+  const made = adapted(rest, room - 70); // the legend begins where the axis does
   const sets = Object.entries(datasets ?? {}).map(([name, rows]) => [name, rows.filter(keep)]);
   const text = { labelColor: "currentColor", titleColor: "currentColor" };
-  const columns = Math.max(1, Math.floor(room / 190));
   const config = {
     background: "transparent",
     font: "system-ui, sans-serif",
@@ -63,9 +65,9 @@ const drawable = (spec, room, keep) => {
       domainColor: "currentColor", domainOpacity: 0.5, tickColor: "currentColor", tickOpacity: 0.5,
     },
     legend: {
-      ...text, orient: "bottom", direction: "horizontal", columns, labelLimit: room / columns - 34, labelFontSize: 11,
-      titleFontSize: 12, titleFontWeight: "normal", symbolOpacity: 1, rowPadding: 4,
-      layout: { bottom: { anchor: "start", direction: "vertical", margin: 4 } },
+      ...text, orient: "bottom", direction: "horizontal", labelFontSize: 11, titleFontSize: 11, titleFontWeight: 600,
+      symbolBaseFillColor: "currentColor", symbolBaseStrokeColor: "currentColor", rowPadding: 4, columnPadding: 14,
+      offset: 10, layout: { bottom: { anchor: "start", direction: "vertical", margin: 12 } },
     },
     view: { stroke: "transparent" },
     text: { color: "currentColor" },
