@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from string import Template
 
@@ -64,6 +65,7 @@ def _read(name: str) -> str:
     return (HERE / name).read_text(encoding="utf-8")
 
 
+@cache
 def _vega() -> str:
     """Vega, Vega-Lite and Vega-Embed, in a scope of their own, for `vegaEmbed` alone."""
     try:
