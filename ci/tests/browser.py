@@ -51,8 +51,8 @@ def launched() -> Iterator[Any]:
 class Shown:
     """A page that is shown, with all that it asked for and complained of."""
 
-    def __init__(self, browser: Any, file: Path, size: tuple[int, int] = WIDE, **context: Any) -> None:
-        """Open the file in a context of its own, and wait until the page says that it is ready."""
+    def __init__(self, browser: Any, file: Path | str, size: tuple[int, int] = WIDE, **context: Any) -> None:
+        """Open a file or an address in a context of its own, and wait until the page says it is ready."""
         viewport = {"width": size[0], "height": size[1]}
         self.context = browser.new_context(viewport=viewport, **context)
         self.context.set_default_timeout(15_000)

@@ -24,13 +24,13 @@ const makeMarks = (data, records, place) => {
   const open = (mark) => records.open(caseOf(mark), extraOf(mark));
 
   const on = (mark) => {
-    if (mark === current) return;
+    if (mark === current && mark === records.shownFor()) return;
     current?.classList.remove("current");
     current = mark;
     if (mark === null) records.hide();
     else {
       mark.classList.add("current");
-      records.show(caseOf(mark), extraOf(mark), mark.getBoundingClientRect());
+      records.show(caseOf(mark), extraOf(mark), mark);
     }
   };
 

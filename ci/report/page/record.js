@@ -15,19 +15,36 @@ const makeRecords = (data) => {
     byId("record-body").scrollTop = 0;
   };
 
-  /** Beside a rectangle of the screen, inside the window. */
-  const show = (one, extra, at) => {
+  let beside = null;
+
+  /** Next to an element, inside the window. */
+  const show = (one, extra, mark) => {
     hover.replaceChildren(element("strong", {}, one.id), element("div", { class: "record" }, ...groupsOf(data, one, extra)));
     hover.hidden = false;
-    const { offsetWidth: width, offsetHeight: height } = hover;
-    const right = at.right + 14 + width < innerWidth ? at.right + 14 : at.left - 14 - width;
-    hover.style.left = `${Math.max(6, Math.min(right, innerWidth - width - 6))}px`;
-    hover.style.top = `${Math.max(6, Math.min(at.top - height / 3, innerHeight - height - 6))}px`;
+    beside = mark;
+    lay();
   };
 
-  const hide = () => { hover.hidden = true; };
-  addEventListener("scroll", hide, { passive: true });
-  return { open, show, hide };
+  const lay = () => {
+    const { left, right, top } = beside.getBoundingClientRect();
+    const { offsetWidth: width, offsetHeight: height } = hover;
+    const wished = right + 14 + width < innerWidth ? right + 14 : left - 14 - width;
+    hover.style.left = `${Math.max(6, Math.min(wished, innerWidth - width - 6))}px`;
+    hover.style.top = `${Math.max(6, Math.min(top - height / 3, innerHeight - height - 6))}px`;
+  };
+
+  const hide = () => {
+    hover.hidden = true;
+    beside = null;
+  };
+
+  // The mark that has the focus keeps its record when it is scrolled into sight; the pointer is elsewhere then.
+  addEventListener("scroll", () => {
+    if (beside !== null && beside === document.activeElement) lay();
+    else hide();
+  }, { passive: true });
+  const shownFor = () => beside;
+  return { open, show, hide, shownFor };
 };
 
 /** A list of terms a group; what is not known is left out. */
