@@ -35,17 +35,20 @@ def page_data(samples: Sequence[Sample], drawings: Iterable[Drawing]) -> dict[st
     `fields` are those that any case has; a case has its texts and, of those that are columns, its raw
     values in their order. A curve's `samples` are batch, latency in s and the number of its case.
     """
-    fields = [
-        (group, field)
-        for group, fields in GROUPS.items()
-        for field in fields
-        if field.stands or any(field.shown(one) for one in samples)
-    ]
+    every = [(group, field) for group, fields in GROUPS.items() for field in fields]
+    values = [[field.value(one) for _, field in every] for one in samples]
+    texts = [[field.text(value) for (_, field), value in zip(every, row, strict=True)] for row in values]
+    known = [any(column) for column in zip(*texts, strict=True)] or [False] * len(every)
+    kept = [i for i, (_, field) in enumerate(every) if field.stands or known[i]]
+    columns = [i for i in kept if every[i][1].stands]
     places = {(one.case_id, one.source): i for i, one in enumerate(samples)}
     return {
         "facets": list(FACETS),
-        "fields": [_field(group, field) for group, field in fields],
-        "cases": [_case(one, [field for _, field in fields]) for one in samples],
+        "fields": [_field(*every[i]) for i in kept],
+        "cases": [
+            {"id": one.case_id, "texts": [told[i] for i in kept], "values": [row[i] for i in columns]}
+            for one, row, told in zip(samples, values, texts, strict=True)
+        ],
         "curves": [_curve(one, places) for one in curves(samples) if one.samples],
         "figures": [
             {"kind": one.kind, "name": one.name, "title": one.title, "spec": one.spec} for one in drawings
@@ -76,14 +79,6 @@ def _field(group: str, field: Field) -> dict[str, Any]:
         "numeric": field.numeric,
         "table": field.stands >= TABLE,
         "file": field.stands >= FILE,
-    }
-
-
-def _case(sample: Sample, fields: Sequence[Field]) -> dict[str, Any]:
-    return {
-        "id": sample.case_id,
-        "texts": [field.shown(sample) for field in fields],
-        "values": [field.value(sample) for field in fields if field.stands],
     }
 
 

@@ -50,10 +50,6 @@ def _giga_per_s(value: float) -> str:
     return significant(value / 1e9) + " GB/s"
 
 
-def _latency(sample: Sample) -> str:
-    return "out of memory" if sample.latency_s is None else significant(sample.latency_s)
-
-
 def _interval(sample: Sample) -> str | None:
     low, high = (positive_at(f"latency_interval.{end}")(sample) for end in ("low", "high"))
     return None if low is None or high is None else f"{significant(low)}-{significant(high)}"
@@ -117,7 +113,7 @@ GROUPS: Mapping[str, tuple[Field, ...]] = {
         words("cache", "KV cache", _cache),
     ),
     "latency": (
-        Field("latency_mean_s", "latency s", lambda one: one.latency_s, _latency, True, BOTH),
+        number("latency_mean_s", "latency s", lambda one: one.latency_s, significant, BOTH, "out of memory"),
         number("latency_median_s", "median", positive_at("latency_median_s"), seconds, FILE),
         words("latency_interval", "interval s", _interval, TABLE),
         number("latency_low_s", "", positive_at("latency_interval.low"), seconds, FILE),

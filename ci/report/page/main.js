@@ -2,11 +2,12 @@
 
 const start = async () => {
   const data = await unpacked();
-  const number = (source) => data.cases.filter((one) => one.source === source).length;
-  const sources = inOrder(data.cases.map((one) => one.source)).map((source) => `${number(source)} ${source}`);
-  const ranOut = data.cases.filter((one) => one.value("latency_mean_s") === null).length;
-  byId("summary").textContent = `${counted(data.cases.length, "case")} (${sources.join(", ")}${ranOut ? `; ${ranOut} ran out of memory` : ""}) of ${counted(data.runs, "run")}`
-    + (data.newest ? `, the newest of ${data.newest.slice(0, 10)}` : "");
+  const told = data.cases.filter((one) => one.value("latency_mean_s") !== null);
+  const number = (source) => told.filter((one) => one.source === source).length;
+  const parts = inOrder(told.map((one) => one.source)).map((source) => `${number(source).toLocaleString("en")} ${source}`);
+  if (told.length < data.cases.length) parts.push(`${data.cases.length - told.length} out of memory`);
+  byId("summary").textContent = `${counted(data.cases.length, "case")} of ${counted(data.runs, "run")}: ${parts.join(", ")}`
+    + (data.newest ? `. Newest: ${data.newest.slice(0, 10)}` : "");
   byId("term-list").append(...data.terms.map(({ name, What, Formula, Unit }) => element("div", {}, element("dt", {}, name),
     element("dd", {}, What.replaceAll("`", "")), element("dd", {}, element("code", {}, `${Formula}, in ${Unit}`)))));
 

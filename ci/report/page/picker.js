@@ -106,8 +106,9 @@ const answersOf = (data, records, answers, wished) => {
     : `a latency of ${seconds(wished.latency_s)}`;
   const most = Math.max(...met.map((one) => one.best.output_tokens_per_s));
   const priced = met.some((one) => one.usd_per_million_output_tokens !== null);
+  const names = shortNames(answers);
   const rows = answers.flatMap((one) => (one.meets
-    ? [bestRow(data, records, one, most), one.interpolated && betweenRow(one)]
+    ? [bestRow(data, records, one, most, names), one.interpolated && betweenRow(one)]
     : [missedRow(one, wished), one.interpolated && betweenRow(one)])).filter(Boolean);
   const headings = HEADINGS.map((name, i) => element("th", { scope: "col", class: i > 0 && i < 6 ? "number" : null }, name));
   const table = element("table", { class: priced ? "answers priced" : "answers" },
@@ -122,13 +123,20 @@ const answersOf = (data, records, answers, wished) => {
     element("div", { class: "scroller short", role: "region", "aria-label": "Answers", tabindex: "0" }, table)];
 };
 
-const bestRow = (data, records, one, most) => {
+/** By whole labels: the hardware alone where no two answers share it, else what tells them apart. */
+const shortNames = (answers) => {
+  const forms = [(one) => one.hardware, (one) => `${one.hardware} ${one.engine}`, labelOf];
+  const isClear = (form, one) => answers.filter((other) => form(other) === form(one)).length === 1;
+  return new Map(answers.map((one) => [labelOf(one), (forms.find((form) => isClear(form, one)) ?? labelOf)(one)]));
+};
+
+const bestRow = (data, records, one, most, names) => {
   const bar = element("span", { class: "bar", "aria-hidden": "true" });
   bar.style.width = `${100 * one.best.output_tokens_per_s / most}%`;
   const open = () => records.open(data.cases[one.place]);
   const name = element("button", { type: "button", class: "link", "aria-haspopup": "dialog", onclick: open }, one.hardware);
   return answerRow("best", one, one.best, name, badge(one.source),
-    one.dominated_by.length ? `dominated by ${one.dominated_by.join(", ")}` : "", bar);
+    one.dominated_by.length ? `dominated by ${one.dominated_by.map((name) => names.get(name)).join(", ")}` : "", bar);
 };
 
 const betweenRow = (one) =>

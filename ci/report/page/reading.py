@@ -20,16 +20,26 @@ class Field:
     """One thing to know of a case.
 
     `name` is what it is called in a CSV file, with SI units; `label` is for people, empty where another field
-    tells them the same. `value` is raw, and None where it is not known; `shown` is for people, and then
-    empty. `stands`: whether it is a column of the table, of the CSV or both; the record of a case has all.
+    tells them the same. `value` is raw, and None where it is not known; `written` makes text for people of
+    it, and `missing` stands for None. `stands`: whether it is a column of the table, of the CSV or both; the
+    record of a case has all.
     """
 
     name: str
     label: str
     value: Callable[[Sample], float | str | None]
-    shown: Callable[[Sample], str]
+    written: Callable[[Any], str]
     numeric: bool = False
     stands: frozenset[str] = NOWHERE
+    missing: str = ""
+
+    def text(self, value: float | str | None) -> str:
+        """Its value for people."""
+        return self.missing if value is None else self.written(value)
+
+    def shown(self, sample: Sample) -> str:
+        """What people read of a case."""
+        return self.text(self.value(sample))
 
 
 def number(
@@ -38,15 +48,11 @@ def number(
     where: str | Callable[[Sample], float | None],
     written: Callable[[float], str],
     stands: frozenset[str] = NOWHERE,
+    missing: str = "",
 ) -> Field:
     """A field that is a number: its path in the record, or how it is found, and how it is written."""
     value = finite(where) if isinstance(where, str) else where
-
-    def shown(sample: Sample) -> str:
-        found = value(sample)
-        return "" if found is None else written(found)
-
-    return Field(name, label, value, shown, True, stands)
+    return Field(name, label, value, written, True, stands, missing)
 
 
 def words(
@@ -62,7 +68,7 @@ def words(
         text = found(sample)
         return text if text is None or len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
-    return Field(name, label, value, lambda sample: value(sample) or "", False, stands)
+    return Field(name, label, value, str, False, stands)
 
 
 def at(path: str) -> Callable[[Sample], Any]:
