@@ -115,6 +115,14 @@ def _amount(value: Any) -> float | None:
     return 0.0 if value == 0 and not isinstance(value, bool) else positive(value)
 
 
+def processors(group: Sequence[Sample]) -> list[str]:
+    """The CPUs that these were measured on, by name and cores; a GPU is told by its device's name already."""
+    machines = (part(one.record, "machine") for one in group if one.device == "cpu")
+    names = ((text(one, "reported_name"), count(one, "cores")) for one in machines)
+    found = dict.fromkeys(f"{name}, {cores} cores" for name, cores in names if name and cores)
+    return [f"measured on {'; '.join(found)}"] if found else []
+
+
 def peaks_of(one: Sample, which: str) -> Peaks | None:
     """Those of one device that its record has: "measured" or "stated"."""
     values = part(part(part(one.record, "limits"), "peaks"), which)

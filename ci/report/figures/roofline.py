@@ -8,7 +8,17 @@ from typing import Any
 from ci.curves import MEASURED, PUBLISHED, Sample
 from ci.report.chart import Axis, chart
 from ci.report.figure import DASHED, DOTTED, SOLID, Cases, Figure, grouped, line, point
-from ci.report.known import Seconds, case_of, median_peaks, peaks_of, sharing, tpot_of, ttft_of, work_of
+from ci.report.known import (
+    Seconds,
+    case_of,
+    median_peaks,
+    peaks_of,
+    processors,
+    sharing,
+    tpot_of,
+    ttft_of,
+    work_of,
+)
 from fixtures.core import library
 from fixtures.core.bounds import Peaks, stated_peaks
 from fixtures.core.histories import part
@@ -42,7 +52,8 @@ def figures(cases: Cases) -> Iterator[Figure]:
             if points and peaks:
                 title = f"Roofline: {model} on {device}" if model else f"Roofline: {device}"
                 roofs = tuple(_roofs(peaks, points))
-                yield Figure(ROOFLINE, f"roofline {device} {model}", title, "model", points, (_NOTE,), roofs)
+                notes = (_NOTE, *processors(group))
+                yield Figure(ROOFLINE, f"roofline {device} {model}", title, "model", points, notes, roofs)
 
 
 KINDS = {ROOFLINE: figures}

@@ -15,7 +15,7 @@ from fixtures.core.histories import History, part, positive, text
 from fixtures.core.text import seconds
 
 TREND = "trend"
-_MOST_RUNS = 20  # in a figure, the newest
+_LEAST_RUNS, _MOST_RUNS = 3, 20  # in a figure; of more, the newest
 _NOT_JUDGED = "not judged"
 _DOT = "M-.5,0A.5,.5,0,1,1,.5,0A.5,.5,0,1,1,-.5,0Z"
 _SHAPES = {
@@ -25,15 +25,17 @@ _SHAPES = {
 
 
 def figures(cases: Cases) -> Iterator[Figure]:
-    """Of each model, machine and pair of lengths one, a curve a batch size, where a case has several runs."""
+    """Of each model, machine and pair of lengths one, a curve a batch size, where a case has enough runs."""
     measured = [one for one in cases.every if one.source == MEASURED and one.history is not None]
     judged = Judged.of(measured)
     for key, group in grouped(measured, _place).items():
-        by_case = [runs for runs in grouped(group, lambda one: one.case_id).values() if len(runs) > 1]
+        by_case = [
+            runs for runs in grouped(group, lambda one: one.case_id).values() if len(runs) >= _LEAST_RUNS
+        ]
         places = sorted({judged.places[id(one.history)] for runs in by_case for one in runs})
         shown = {place: number for number, place in enumerate(places[-_MOST_RUNS:], 1)}
         points = [point for runs in by_case for point in _points(runs, judged, shown)]
-        if len(shown) > 1 and points:
+        if points:
             title = "Trend: {} on {}, {}, input {}, output {}".format(*key)
             note = f"verdicts are the gate's, of each run by the {BEFORE} before it"
             newest = f"; the newest {len(shown)} of {len(places)} runs" * (len(shown) < len(places))
