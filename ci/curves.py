@@ -39,6 +39,11 @@ class Sample:
     history: History | None = field(default=None, repr=False, compare=False)
 
     @property
+    def machines(self) -> int:
+        """How many devices there are to be had and paid for: the ranks of one CPU are one."""
+        return 1 if self.device == "cpu" else self.devices
+
+    @property
     def tokens_per_s(self) -> float | None:
         """Output tokens/s of all devices together."""
         return None if self.latency_s is None else output_tokens_per_s(self.point, self.latency_s)

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from ci.curves import newest, of_history
+from ci.curves import Sample, newest, of_history
 from ci.report.figures import figures
 from ci.report.markdown import summary
 from ci.report.render import svg
@@ -80,6 +80,18 @@ def write_whole(file: Path, text: str) -> None:
         raise InputError(f"{file}: cannot be written: {error.strerror}") from None
 
 
+def draw(folder: Path, samples: Sequence[Sample], most: int) -> None:
+    """Write at most so many figures; all are drawn before the first is written."""
+    make_folder(folder)
+    drawn = {one.name: svg(spec(one)) for one in figures(samples, most)}
+    for name, text in drawn.items():
+        write_whole(folder / f"{name}.svg", text)
+    if not drawn:
+        print("report: these runs give no figure; a figure needs several cases", file=sys.stderr)
+    elif len(drawn) == most:
+        print(f"report: drew {most} figures; where there are more, --most allows them", file=sys.stderr)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Write and print what was asked for; the exit code."""
     try:
@@ -87,15 +99,7 @@ def main(arguments: Sequence[str]) -> int:
         runs = [read_history(file) for file in find_histories(options.runs)]
         every = [one for run in runs for one in of_history(run)]
         if options.figures:
-            make_folder(options.figures)
-            drawn = {one.name: svg(spec(one)) for one in figures(every, options.most)}
-            for name, text in drawn.items():
-                write_whole(options.figures / f"{name}.svg", text)
-            if len(drawn) == options.most:
-                print(
-                    f"report: drew {len(drawn)} figures; where there are more, --most allows them",
-                    file=sys.stderr,
-                )
+            draw(options.figures, every, options.most)
     except InputError as error:
         print(f"report: {error}", file=sys.stderr)
         return BAD_INPUT

@@ -66,11 +66,6 @@ def counts_of(case: Case | None) -> Counts | None:
     return None if case is None else find_counts(case.model, case.engine)
 
 
-def sharing(one: Sample) -> int:
-    """By how many the work is shared: the devices; the ranks of one CPU share what it has."""
-    return 1 if one.device == "cpu" else one.devices
-
-
 def memory_bytes(one: Sample) -> int | None:
     """Of one device: what it reported, else what is stated; all of a CPU's."""
     reported = positive(part(one.record, "machine").get("memory_bytes"))
@@ -129,7 +124,7 @@ def peaks_of(one: Sample, which: str) -> Peaks | None:
     flops, bandwidth = positive(values.get("flops_per_s")), positive(values.get("bandwidth_bytes_per_s"))
     if flops is None or bandwidth is None:
         return None
-    return Peaks(flops / sharing(one), bandwidth / sharing(one))
+    return Peaks(flops / one.machines, bandwidth / one.machines)
 
 
 def median_peaks(found: Sequence[Peaks]) -> Peaks | None:

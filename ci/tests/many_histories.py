@@ -69,8 +69,11 @@ def series(
         (folder / f"run_{number:03}.json").write_text(json.dumps(run(records, number)))
 
 
-def many(folder: Path, nightly: bool = False) -> None:
-    """10,000 records in 100 runs, each of one model on one machine: of as many cases, or 100 every night."""
+def many(folder: Path, nightly: bool = False, indent: int | None = 4) -> None:
+    """10,000 records in 100 runs, each of one model on one machine: of as many cases, or 100 every night.
+
+    pytest-benchmark writes with an indent of 4, which doubles the files.
+    """
     draw = random.Random(17)
     models, machines = range(25), ("1xa100_80gb", "2xa100_80gb", "1xh100_80gb", "1xcpu")
     points = list(itertools.product((1, 2, 4, 8, 16), (128, 256, 512, 1024), (1, 8, 16, 32, 64)))
@@ -81,8 +84,7 @@ def many(folder: Path, nightly: bool = False) -> None:
                    hardware=hardware, lengths=(first, last))
             for batch, first, last in points
         ]  # fmt: skip
-        # as wide as pytest-benchmark writes it
-        (folder / f"run_{number:03}.json").write_text(json.dumps(run(records, number), indent=4))
+        (folder / f"run_{number:03}.json").write_text(json.dumps(run(records, number), indent=indent))
 
 
 @cache

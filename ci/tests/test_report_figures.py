@@ -236,3 +236,34 @@ def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         (line,) = caught.err.splitlines()
         assert said in line
     assert not (tmp_path / "x").exists()
+
+
+def test_runs_without_a_figure_are_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run with no case is no bad input."""
+    (tmp_path / "run.json").write_text('{"benchmarks": [], "machine_info": {}}')
+    assert main([str(tmp_path), "--figures", str(tmp_path / "x"), "--markdown"]) == 0
+    caught = capsys.readouterr()
+    assert caught.out == "0 cases of 0 runs: nothing.\n"
+    assert caught.err == "report: these runs give no figure; a figure needs several cases\n"
+
+
+def test_a_file_that_cannot_be_written_leaves_no_half(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line, exit code 4, nothing beside it; what was there stays as it was."""
+    pytest.importorskip("vl_convert")
+    arguments = [str(PUBLISHED), "--figures", str(tmp_path), "--most", "1"]
+    assert main(arguments) == 0
+    (file,) = tmp_path.iterdir()
+    before = file.read_bytes()
+
+    def full(path: Path, text: str, encoding: str) -> int:
+        with path.open("w", encoding=encoding) as half:
+            half.write(text[:100])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert main(arguments) == 4
+    assert capsys.readouterr().err.splitlines()[-1].endswith("cannot be written: No space left on device")
+    assert list(tmp_path.iterdir()) == [file]
+    assert file.read_bytes() == before

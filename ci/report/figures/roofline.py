@@ -14,7 +14,6 @@ from ci.report.known import (
     median_peaks,
     peaks_of,
     processors,
-    sharing,
     tpot_of,
     ttft_of,
     work_of,
@@ -93,7 +92,7 @@ def _points(one: Sample) -> Iterator[dict[str, Any]]:
 
 
 def _point(one: Sample, phase: str, done: Done, took: Seconds) -> dict[str, Any]:
-    flops = done.flops / sharing(one)
+    flops = done.flops / one.machines
     return point(
         one,
         one.model,
