@@ -12,14 +12,26 @@ const asCsv = (data, cases) => {
   return [["case", ...fields.map((field) => field.name)], ...rows].map((row) => `${row.join(",")}\r\n`).join("");
 };
 
-/** What the table shows, escaped as ci/report/markdown.py does it. */
+/** Text that Markdown shows as it stands, in a table too: what could be more than a word is code. As ci/report/markdown.py. */
+const escaped = (text) => {
+  if (/^(?!www\.)[A-Za-z0-9]+([_.-][A-Za-z0-9]+)*$/.test(text)) return text;
+  const line = text.replace(/(?! )[\p{C}\p{Z}]/gu, " ") || " ";
+  const runs = (line.match(/`+/g) ?? []).map((run) => run.length);
+  let length = 1;
+  while (runs.includes(length)) length += 1;
+  const fence = "`".repeat(length);
+  const room = line.trim() !== "" && /^[` ]|[` ]$/.test(line) ? " " : "";
+  return `${fence}${room}${line}${room}${fence}`.replaceAll("|", "\\|");
+};
+
+/** What the table shows; numbers need no care. */
 const asMarkdown = (fields, cases) => {
-  const escaped = (text) => text.replace(/([\\`*_{}[\]<>()#+!|&~$])/g, "\\$1").replace(/(?<=[\p{L}\p{N}_])\\_(?=[\p{L}\p{N}_])/gu, "_");
   const line = (cells) => `| ${cells.join(" | ")} |\n`;
+  const cell = (field, text) => (field.numeric || text === "" ? text : escaped(text));
   return [
-    line(fields.map(({ field }) => escaped(field.label))),
+    line(fields.map(({ field }) => field.label)),
     line(fields.map(({ field }) => (field.numeric ? "---:" : "---"))),
-    ...cases.map((one) => line(fields.map(({ place }) => escaped(one.texts[place])))),
+    ...cases.map((one) => line(fields.map(({ field, place }) => cell(field, one.texts[place])))),
   ].join("");
 };
 

@@ -89,6 +89,7 @@ def _curve(curve: Curve, places: Mapping[tuple[str, str], int]) -> dict[str, Any
         "hardware": curve.hardware,
         "device": first.device,
         "devices": first.devices,
+        "machines": first.machines,
         "engine": curve.engine,
         "source": curve.source,
         "input_len": curve.input_len,

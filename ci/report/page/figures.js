@@ -75,8 +75,10 @@ const makeFigure = (data, records, { kind, name, title, spec }) => {
       const description = `${title}. ${counted(rows.filter((row) => row.case !== undefined && keep(row)).length, "point")}.`;
       const options = { mode: "vega-lite", ast: true, actions: false, defaultStyle: false, renderer: "svg", tooltip: () => {} };
       view?.finalize();
+      place.style.minHeight = `${place.clientHeight}px`; // nothing below jumps while it is drawn again
       records.hide();
       view = (await vegaEmbed(place, { ...drawable(spec, place.clientWidth, keep), description }, options)).view;
+      place.style.minHeight = "";
       marks.refresh();
     },
   };

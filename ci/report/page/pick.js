@@ -30,7 +30,7 @@ const pick = (curves, target, prices) => {
       output_tokens_per_s_per_device: best && best.output_tokens_per_s / curve.devices,
       usd_per_million_output_tokens: best === null || price === undefined
         ? null
-        : price * curve.devices / 3600 / best.output_tokens_per_s * 1e6,
+        : price * curve.machines / 3600 / best.output_tokens_per_s * 1e6,
       interpolated: between(curve, points, best, met, rank),
       nearest: least(points, missedBy),
       dominated_by: [],
