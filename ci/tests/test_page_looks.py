@@ -144,7 +144,7 @@ def test_a_screen_reader_finds_its_way(opened: str, browser: Any, file: Path) ->
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     shown = Shown(browser, file)
     shown.page.locator("#find").fill("125m")  # the rules look at each cell of the table
-    shown.page.wait_for_function("() => document.querySelectorAll('#table tbody tr').length < 20")
+    shown.page.wait_for_function("() => document.querySelectorAll('#table tbody tr').length < 30")
     shown.page.evaluate("() => document.querySelector('#figures').scrollIntoView()")
     shown.page.wait_for_selector("figure .mark")
     if opened == "menu":
