@@ -110,6 +110,26 @@ def test_failures_and_cases_that_were_not_chosen_are_passed_over() -> None:
     assert carried(entry({"benchmark": CURATED[0]}), {}, SESSION) == ({}, {})
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"outcome": 3, "benchmark": CURATED[0]},
+        {"outcome": {}},
+        {"outcome": {key: x for key, x in out_of_memory(CASES[ID], "x").items() if key != "after"}},
+        {"outcome": {key: x for key, x in out_of_memory(CASES[ID], "x").items() if key != "phase"}},
+        {"benchmark": {**CURATED[0], "param": []}},
+        {"benchmark": {**CURATED[0], "param": CURATED[1]["param"]}},
+        {"benchmark": {**CURATED[0], "group": json.loads("[" * 500 + "]" * 500)}},
+        {},
+    ],
+    ids=str.split("both empty no_after no_phase list another deep neither"),
+)  # fmt: skip
+def test_what_would_end_the_session_later_is_refused(values: dict[str, Any]) -> None:
+    """An entry is used again when the history is written, and where a later case runs out of memory."""
+    taken, refused = carried(entry(values), CASES, SESSION)
+    assert (taken, list(refused)) == ({}, [ID])
+
+
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
     lambda parts: st.lists(parts, max_size=3) | st.dictionaries(st.text(max_size=3), parts, max_size=3),
