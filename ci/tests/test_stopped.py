@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 
 from ci.tests.conftest import histories, write_suite
 from ci.tests.test_resume import OPTIONS, batches, journals
+from fixtures.core.journal import read_journal
 
 pytest_plugins = ["pytester"]
 pytestmark = [
@@ -129,6 +131,50 @@ def wait_for(folder: Path, cases: int) -> None:
         time.sleep(0.01)
 
 
+FORKS = """
+import os, signal, sys
+import pytest, pytest_benchmark.plugin, scipy.stats, yaml
+
+for line in sys.stdin:
+    pid = os.fork()
+    if pid == 0:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(log, 1), os.dup2(log, 2)
+        sys.exit(pytest.main(line.split()))
+    print(pid, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+
+
+class Sessions:
+    """Starts sessions in processes of their own, one at a time, which need not import all anew each time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._server = subprocess.Popen(
+            [sys.executable, "-c", FORKS], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
+
+    def start(self, *more: str) -> int:
+        """The process of a session."""
+        assert self._server.stdin is not None
+        print("-p", "no:anyio", *OPTIONS, *more, file=self._server.stdin, flush=True)
+        return self._answer()
+
+    def wait(self) -> int:
+        """Its exit code; less than 0 for a signal."""
+        return self._answer()
+
+    def _answer(self) -> int:
+        assert self._server.stdout is not None
+        return int(self._server.stdout.readline())
+
+    def close(self) -> None:
+        """No more of them."""
+        self._server.communicate()
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_process_that_is_killed_at_any_moment_loses_one_case(faked: pytest.Pytester, seed: int) -> None:
     """25 times each, from before the first case on: the journals together are an undisturbed run.
@@ -137,40 +183,57 @@ def test_a_process_that_is_killed_at_any_moment_loses_one_case(faked: pytest.Pyt
     flight, and nothing that is in it is measured again.
     """
     rng = random.Random(seed)
-    sizes = list(range(1, 13))
+    sizes = list(range(1, 9))
     write_suite(faked.path, "takes_its_time", batch_sizes=sizes, rounds=1, warmup_rounds=0)
-    begun = time.monotonic()
-    process = start(faked.path)
-    wait_for(faked.path, 1)
-    first_s = time.monotonic() - begun
-    assert process.wait(60) == 0
-    whole_s = time.monotonic() - begun
+    sessions = Sessions(faked.path)
+    sessions.start()
+    assert sessions.wait() == 0
     (whole,) = histories(faked.path)
     kills = 0
     while kills < 25:
-        process = start(faked.path, "--resume")
-        from_s = 0.0 if rng.random() < 0.2 else first_s
-        time.sleep(rng.uniform(from_s, first_s + (whole_s - first_s) / 2))
+        before, done = len(found(faked.path)), len(to_go_on_with(faked.path))
+        pid = sessions.start("--resume")
+        more = rng.randint(0, len(sizes) - done)  # cases that this session may finish
+        while len(found(faked.path)) < before + more and Path(f"/proc/{pid}").exists():
+            time.sleep(0.005)
+        time.sleep(rng.random() * (0.15 if more else 1.0))  # a case takes 0.1 s, a start longer
         number = rng.choices([signal.SIGKILL, signal.SIGTERM, signal.SIGINT], [8, 1, 1])[0]
-        process.send_signal(number)
-        kills += process.wait(60) == -signal.SIGKILL
-        shown = re.findall(r"^case \d+ of 12  (\S+)  ", (faked.path / "log").read_text(), re.M)
-        assert {*shown[:-1]} <= written(faked.path), (seed, kills, number)
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+        kills += sessions.wait() == -signal.SIGKILL
+        shown = re.findall(r"^case \d+ of 8  (\S+)  ", (faked.path / "log").read_text(), re.M)
+        assert {*shown[:-1]} <= {*found(faked.path)[before:]}, (seed, kills, number)
         if rng.random() < 0.1:  # now and then a run is let come to its end
-            assert start(faked.path, "--resume").wait(60) == 0, (faked.path / "log").read_text()
-            same_run(whole, histories(faked.path)[-1])
-    assert start(faked.path, "--resume").wait(60) == 0
-    same_run(whole, histories(faked.path)[-1])
+            to_its_end(sessions, whole, faked.path)
+    to_its_end(sessions, whole, faked.path)
+    sessions.close()
     for journal in journals(faked.path):
-        lines = map(read, journal.read_bytes().split(b"\n"))
-        found = [one["case"] for one in lines if one and "case" in one]
-        assert len(found) == len(set(found)) <= len(sizes), (seed, found)
+        cases = cases_in(journal)
+        assert len(cases) == len(set(cases)) <= len(sizes), (seed, cases)
 
 
-def written(folder: Path) -> set[str]:
-    """The cases that the newest journal has."""
-    raws = journals(folder)[-1].read_bytes().split(b"\n") if journals(folder) else []
-    return {one["case"] for one in map(read, raws) if one and "case" in one}
+def to_its_end(sessions: Sessions, whole: dict[str, Any], folder: Path) -> None:
+    """The run is gone on with; its history is that of a run that nobody disturbed."""
+    sessions.start("--resume")
+    assert sessions.wait() == 0, (folder / "log").read_text()
+    same_run(whole, histories(folder)[-1])
+
+
+def found(folder: Path) -> list[str]:
+    """The cases of all journals, the oldest first."""
+    return [case for journal in journals(folder) for case in cases_in(journal)]
+
+
+def cases_in(journal: Path) -> list[str]:
+    """Those that it has whole."""
+    lines = map(read, journal.read_bytes().split(b"\n"))
+    return [one["case"] for one in lines if one and "case" in one]
+
+
+def to_go_on_with(folder: Path) -> list[str]:
+    """The cases that the newest run has already, if it did not end."""
+    newest = journals(folder)[-1]
+    return [] if read_journal(newest).complete else cases_in(newest)
 
 
 def read(raw: bytes) -> dict[str, Any] | None:
