@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -192,11 +193,18 @@ def test_a_file_that_is_no_journal_is_one_line(tmp_path: Path, text: str, said: 
     assert "\n" not in str(error.value)
 
 
-def test_no_file_a_folder_and_too_large_a_file_are_one_line(tmp_path: Path) -> None:
-    """The last is not read."""
+def test_no_file_a_folder_a_pipe_and_too_large_a_file_are_one_line(tmp_path: Path) -> None:
+    """The last two are not read."""
     with (tmp_path / "big").open("wb") as file:
         file.truncate(256 * 2**20 + 1)
-    for name, said in (("none", "cannot be read"), (".", "cannot be read"), ("big", "is larger than")):
+    os.mkfifo(tmp_path / "pipe")
+    wrong = {
+        "none": "cannot be read",
+        ".": "cannot be read",
+        "big": "is larger than",
+        "pipe": "is no file on",
+    }
+    for name, said in wrong.items():
         with pytest.raises(InputError, match=said):
             read_journal(tmp_path / name)
 
