@@ -20,6 +20,7 @@ class Sample:
     """A case, and its mean latency in s; None for one that ran out of memory.
 
     `source` is "measured" or "published"; `taken` is when its run ended, `file` the name of the history.
+    `seconds` are of its timed rounds, where the file has them; `history` is its whole run.
     """
 
     case_id: str
@@ -34,6 +35,13 @@ class Sample:
     taken: str
     file: str
     record: Mapping[str, Any] = field(repr=False, compare=False)
+    seconds: tuple[float, ...] = field(default=(), repr=False, compare=False)
+    history: History | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def machines(self) -> int:
+        """How many devices there are to be had and paid for: the ranks of one CPU are one."""
+        return 1 if self.device == "cpu" else self.devices
 
     @property
     def tokens_per_s(self) -> float | None:
@@ -62,14 +70,20 @@ def read_samples(paths: Iterable[Path]) -> list[Sample]:
 
 def of_history(history: History) -> list[Sample]:
     """The cases of one run, those that ran out of memory last; what lacks a part of its case is left out."""
-    records = [(one.record, positive(one.record.get("latency_mean_s"))) for one in history.measured]
-    known = [(record, latency_s) for record, latency_s in records if latency_s is not None]
-    ran_out = [(one, None) for one in history.outcomes.values() if text(one, "outcome") == OUT_OF_MEMORY]
-    found = (_sample(record, latency_s, history) for record, latency_s in [*known, *ran_out])
+    found = []
+    for one in history.measured:
+        latency_s = positive(one.record.get("latency_mean_s"))
+        if latency_s is not None:
+            found.append(_sample(one.record, latency_s, one.seconds, history))
+    for outcome in history.outcomes.values():
+        if text(outcome, "outcome") == OUT_OF_MEMORY:
+            found.append(_sample(outcome, None, (), history))
     return [one for one in found if one is not None]
 
 
-def _sample(record: Mapping[str, Any], latency_s: float | None, history: History) -> Sample | None:
+def _sample(
+    record: Mapping[str, Any], latency_s: float | None, seconds: tuple[float, ...], history: History
+) -> Sample | None:
     case = part(record, "case")
     texts = [
         text(case, "id"),
@@ -95,6 +109,8 @@ def _sample(record: Mapping[str, Any], latency_s: float | None, history: History
         taken=history.taken,
         file=history.file.name,
         record=record,
+        seconds=seconds,
+        history=history,
     )
 
 

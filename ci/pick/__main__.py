@@ -13,13 +13,14 @@ import json
 import re
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from ci.curves import Curve, curves, newest, read_samples
 from ci.pick.answers import Target, answer
 from ci.pick.table import as_json, lines
+from fixtures.core import library
 from fixtures.core.errors import InputError, one_of
 from fixtures.core.yamlfile import read_yaml
 
@@ -52,10 +53,18 @@ def parse_throughput(written: str) -> float:
     return value
 
 
-def read_prices(file: Path) -> dict[str, float]:
-    """`usd_per_hour: {a100_80gb: 1.8}`, of one device an hour; raises InputError for anything else."""
+def read_prices(file: Path, devices: Collection[str]) -> dict[str, float]:
+    """`usd_per_hour: {a100_80gb: 1.8}`, of one device an hour; raises InputError for anything else.
+
+    A device is one of these or of the library: another name is a slip, and its price would go unsaid.
+    """
     keys = read_yaml(file, str(file)).mapping(("usd_per_hour",), required=("usd_per_hour",))
-    return {device: node.number() for device, node in keys["usd_per_hour"].mapping().items()}
+    prices = keys["usd_per_hour"].mapping()
+    known = {*devices, *library.names("hardware")}
+    for device, node in prices.items():
+        if device not in known:
+            raise node.error(f"no device is named {device!r}; {one_of(device, known)}")
+    return {device: node.number() for device, node in prices.items()}
 
 
 def choose(found: Sequence[Curve], model: str, input_len: int, output_len: int) -> list[Curve]:
@@ -101,8 +110,10 @@ def main(arguments: Sequence[str]) -> int:
             if options.latency is not None
             else Target(tokens_per_s=parse_throughput(options.throughput))
         )
-        prices: Mapping[str, float] = read_prices(options.price) if options.price else {}
-        found = curves(newest(read_samples(options.runs)))
+        samples = newest(read_samples(options.runs))
+        devices = {one.device for one in samples}
+        prices: Mapping[str, float] = read_prices(options.price, devices) if options.price else {}
+        found = curves(samples)
         answers = answer(choose(found, options.model, options.input, options.output), target, prices)
     except InputError as error:
         print(f"pick: {error}", file=sys.stderr)

@@ -110,7 +110,7 @@ def _of_curve(curve: Curve, target: Target, prices: Mapping[str, float]) -> Answ
     price = prices.get(curve.samples[0].device)
     cost = None
     if price is not None and best is not None:
-        cost = usd_per_million_tokens(price, curve.samples[0].devices, best.tokens_per_s)
+        cost = usd_per_million_tokens(price, curve.samples[0].machines, best.tokens_per_s)
     return Answer(curve, best, nearest, _between(curve, points, target, best), cost)
 
 

@@ -1,7 +1,8 @@
-"""python -m ci.report RUN... [--figures DIR] [--markdown]
+"""python -m ci.report RUN... [-o report.html] [--figures DIR] [--markdown]
 
-Figures as SVG files in DIR, and the cases as a table in Markdown on the screen. RUN is a history, or a folder
-of them; of a case in several the newest counts. Exit code 4 for bad input.
+One page for a browser with figures, a picker and every case; figures as SVG files in DIR; a summary of the
+cases in Markdown on the screen. RUN is a history, or a folder of them; of a case in several the newest
+counts, and all are in its trend. Exit code 4 for bad input.
 """
 
 from __future__ import annotations
@@ -10,17 +11,23 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from ci.curves import newest, read_samples
+from ci.curves import Sample, newest, of_history
 from ci.report.figures import figures
-from ci.report.markdown import table
+from ci.report.markdown import summary
+from ci.report.page.build import page
+from ci.report.page.data import Drawing
 from ci.report.render import svg
 from ci.report.specs import spec
 from fixtures.core.errors import InputError
+from fixtures.core.histories import find_histories, read_history
 
 BAD_INPUT = 4
+MOST = 60  # figures: each takes about a tenth of a second to draw
+MOST_ON_PAGE = 300  # they are drawn when they are looked at, and have some kilobytes each
 
 
 class _Parser(argparse.ArgumentParser):
@@ -30,15 +37,38 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(message)
 
 
+def number_above_zero(text: str) -> int:
+    """What its name says; raises ValueError for anything else."""
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _Parser(prog="python -m ci.report", description=__doc__.partition("\n\n")[2], allow_abbrev=False)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a history, or a folder of them")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the page there, as HTML")
     parser.add_argument("--figures", type=Path, metavar="DIR", help="write every figure there, as SVG")
-    parser.add_argument("--markdown", action="store_true", help="print the cases as a table")
+    parser.add_argument(
+        "--most",
+        type=number_above_zero,
+        metavar="N",
+        help=f"figures, of the kinds in turn (default: {MOST} files, {MOST_ON_PAGE} on a page)",
+    )
+    parser.add_argument("--markdown", action="store_true", help="print a summary and the cases as a table")
     options = parser.parse_args(list(arguments))
-    if not options.figures and not options.markdown:
-        raise InputError("nothing is asked for; give --figures DIR, --markdown or both")
+    if not options.output and not options.figures and not options.markdown:
+        raise InputError("nothing is asked for; give -o report.html, --figures DIR, --markdown or several")
     return options
+
+
+def make_folder(folder: Path) -> None:
+    """Before anything is drawn for it; raises InputError where it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error.strerror}") from None
 
 
 def write_whole(file: Path, text: str) -> None:
@@ -49,23 +79,46 @@ def write_whole(file: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
         part.replace(file)
     except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
         raise InputError(f"{file}: cannot be written: {error.strerror}") from None
+
+
+def draw(folder: Path, samples: Sequence[Sample], most: int) -> None:
+    """Write at most so many figures; all are drawn before the first is written."""
+    make_folder(folder)
+    drawn = {one.name: svg(spec(one)) for one in figures(samples, most)}
+    for name, text in drawn.items():
+        write_whole(folder / f"{name}.svg", text)
+    if not drawn:
+        print("report: these runs give no figure; a figure needs several cases", file=sys.stderr)
+    elif len(drawn) == most:
+        print(f"report: drew {most} figures; where there are more, --most allows them", file=sys.stderr)
+
+
+def write_page(file: Path, samples: Sequence[Sample], most: int) -> None:
+    """Write the page, with at most so many figures."""
+    drawings = [Drawing(one.kind, one.name, one.title, spec(one)) for one in figures(samples, most)]
+    write_whole(file, page(newest(samples), drawings))
+    if len(drawings) == most:
+        print(f"report: the page has {most} figures; if there are more, --most allows them", file=sys.stderr)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Write and print what was asked for; the exit code."""
     try:
         options = _options(arguments)
-        samples = newest(read_samples(options.runs))
+        runs = [read_history(file) for file in find_histories(options.runs)]
+        every = [one for run in runs for one in of_history(run)]
+        if options.output:
+            write_page(options.output, every, options.most or MOST_ON_PAGE)
         if options.figures:
-            drawn = {one.name: svg(spec(one)) for one in figures(samples)}
-            for name, text in drawn.items():
-                write_whole(options.figures / f"{name}.svg", text)
+            draw(options.figures, every, options.most or MOST)
     except InputError as error:
         print(f"report: {error}", file=sys.stderr)
         return BAD_INPUT
     if options.markdown:
-        print(table(samples), end="")
+        print(summary(newest(every), runs), end="")
     return 0
 
 

@@ -1,44 +1,93 @@
-"""Cases as a table in Markdown, for a terminal and for a pull request."""
+"""Cases as a summary in Markdown, for a terminal and for a pull request."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from ci.curves import Sample
-from fixtures.core.histories import part, positive
+from ci.report.known import latency_of
+from fixtures.core.histories import History, part, positive
 from fixtures.core.text import significant
 
+MOST_ROWS = 400  # a comment on GitHub has 65,536 characters
+_BAR = "\\|"  # in a table's cell, within code too
+_MOST_FAILED = 20
 _HEADING = (
-    "model", "hardware", "engine", "batch", "in", "out", "latency s", "tokens/s", "of bound", "source",
+    "model", "hardware", "engine", "batch", "in", "out", "latency s", "interval s", "tokens/s", "TTFT ms",
+    "TPOT ms", "of bound", "source",
 )  # fmt: skip
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|&~$])")
+_PLAIN = re.compile(r"(?!www\.)[A-Za-z0-9]+([_.-][A-Za-z0-9]+)*\Z")
+
+
+def summary(samples: Sequence[Sample], runs: Sequence[History]) -> str:
+    """What there is in one line, what failed, and a table; the runs are those that the samples are from."""
+    sources = Counter(one.source for one in samples if one.latency_s is not None)
+    ran_out = sum(one.latency_s is None for one in samples)
+    said = [f"{number} {source}" for source, number in sources.items()]
+    said += [f"{ran_out} out of memory"] if ran_out else []
+    runs = [run for run in runs if run.measured or run.outcomes or run.failed]
+    failed = {case_id: why for run in runs for case_id, why in run.failed.items()}
+    said += [f"{len(failed)} failed"] if failed else []
+    lines = [
+        f"{_number(len(samples), 'case')} of {_number(len(runs), 'run')}: {', '.join(said) or 'nothing'}."
+    ]
+    lines += ["", *_failures(failed)] if failed else []
+    lines += ["", table(samples[:MOST_ROWS]).rstrip("\n")] if samples else []
+    if len(samples) > MOST_ROWS:
+        lines += ["", f"{len(samples) - MOST_ROWS} more cases are not shown; name fewer runs to see them."]
+    return "\n".join(lines) + "\n"
 
 
 def table(samples: Sequence[Sample]) -> str:
     """A row a case; one that ran out of memory says so in the place of its latency."""
-    lines = [f"| {' | '.join(_HEADING)} |", "| --- | --- | --- |" + " ---: |" * 6 + " --- |"]
-    lines += [f"| {' | '.join(_cells(one))} |" for one in samples]
+    lines = [f"| {' | '.join(_HEADING)} |", "| --- | --- | --- |" + " ---: |" * 9 + " --- |"]
+    lines += [f"| {' | '.join(cell.replace('|', _BAR) for cell in _cells(one))} |" for one in samples]
     return "\n".join(lines) + "\n"
 
 
 def _cells(one: Sample) -> list[str]:
-    of_bound = positive(part(one.record, "limits").get("of_bound"))
-    point = one.point
+    limits, split, point = part(one.record, "limits"), part(one.record, "split"), one.point
+    found = latency_of(one)
+    of_bound = positive(limits.get("of_bound"))
+    ttft, tpot = positive(split.get("ttft_s")), positive(split.get("tpot_s"))
+    interval = found and found.low and found.high and f"{significant(found.low)}-{significant(found.high)}"
     return [
         *map(escaped, (one.model, one.hardware, one.engine)),
         *map(str, (point.batch_size, point.input_len, point.output_len)),
-        "out of memory" if one.latency_s is None else significant(one.latency_s),
+        "out of memory" if found is None else significant(found.value),
+        interval or "",
         "" if one.tokens_per_s is None else significant(one.tokens_per_s),
+        "" if ttft is None else significant(1000 * ttft),
+        "" if tpot is None else significant(1000 * tpot),
         "" if of_bound is None else f"{significant(100 * of_bound)} %",
         one.source,
     ]
 
 
-def escaped(text: str) -> str:
-    """Text that Markdown shows as it stands; underscores within words need no escape.
+def _failures(failed: dict[str, str]) -> Iterator[str]:
+    for case_id, why in list(failed.items())[:_MOST_FAILED]:
+        yield f"- {escaped(case_id)} failed: {escaped(why[:200])}"
+    if len(failed) > _MOST_FAILED:
+        yield f"- and {len(failed) - _MOST_FAILED} more"
 
-    >>> escaped("a100_80gb|<b>")
-    'a100_80gb\\\\|\\\\<b\\\\>'
+
+def escaped(text: str) -> str:
+    """Text that Markdown shows as it stands: what could be more than a word is code.
+
+    >>> escaped("a100_80gb"), escaped("<b>"), escaped("@you `x`")
+    ('a100_80gb', '`<b>`', '`` @you `x` ``')
     """
-    return re.sub(r"(?<=\w)\\_(?=\w)", "_", _SPECIAL.sub(r"\\\1", text))
+    if _PLAIN.match(text):
+        return text
+    one_line = "".join(letter if letter.isprintable() else " " for letter in text) or " "
+    runs = [len(run) for run in re.findall(r"`+", one_line)]
+    fence = "`" * next(length for length in range(1, len(runs) + 2) if length not in runs)
+    needs_room = one_line.strip() != "" and (one_line[0] in "` " or one_line[-1] in "` ")
+    room = " " if needs_room else ""
+    return f"{fence}{room}{one_line}{room}{fence}"
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"

@@ -108,3 +108,12 @@ def histories(folder: Path) -> list[dict[str, Any]]:
     """The histories that a project's folder holds, the oldest first."""
     files = sorted(folder.glob(".benchmarks/*/*.json"))
     return [json.loads(file.read_text()) for file in files]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A real browser; a test that asks for it is skipped where there is none and none can be installed."""
+    from ci.tests.browser import launched
+
+    with launched() as started:
+        yield started

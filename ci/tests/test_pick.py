@@ -140,6 +140,16 @@ def test_the_cost_is_that_of_all_devices(tmp_path: Path, capsys: pytest.CaptureF
     assert costs["4xa100_40gb"] is None
 
 
+def test_the_ranks_of_one_cpu_are_paid_for_once() -> None:
+    """Two GPUs cost twice as much as one; a CPU that is split in two is still one."""
+    (cpu,), (gpus,) = (
+        answer([curve({8: 1.0}, hardware)], Target(latency_s=2), {"cpu": 0.36, "l4": 0.36})
+        for hardware in ("2xcpu", "2xl4")
+    )
+    assert cpu.usd_per_million_tokens == pytest.approx(0.36 / 3600 * 1e6 / 512)
+    assert gpus.usd_per_million_tokens == pytest.approx(2 * 0.36 / 3600 * 1e6 / 512)
+
+
 def test_who_is_dominated_by_whom() -> None:
     """Equal in all is not dominated; a lower cost saves one, where both have a price."""
     fast, slow, twin = curve({8: 1.0}), curve({8: 2.0}, "1xb"), curve({8: 1.0}, "1xc")
@@ -218,9 +228,10 @@ def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     prices = tmp_path / "prices.yaml"
     for text, said in (
         ("usd_per_hour: 3", "must be a mapping"),
-        ("usd_per_hour: {a: -1}", "above zero"),
+        ("usd_per_hour: {l4: -1}", "above zero"),
         ("eur: {a: 1}", "unknown key"),
         ("{}", "the key 'usd_per_hour' is missing"),
+        ("usd_per_hour: {a100_80g: 1}", "did you mean 'a100_80gb'?"),
     ):
         prices.write_text(text)
         assert said in bad(capsys, PUBLISHED, *ASK, *two, "--price", str(prices))

@@ -1,0 +1,104 @@
+"""A figure as plain values, and what every kind of figure is made with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from ci.curves import MEASURED, PUBLISHED, Sample
+
+PREDICTED, RAN_OUT = "predicted", "out of memory"  # beside "measured" and "published"
+SOURCES = (MEASURED, PUBLISHED, PREDICTED)
+SOLID, DASHED, DOTTED = "solid", "dashed", "dotted"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure: its kind, its name (of a file), what its curves are called, and its points as plain values.
+
+    A point has `case`, `series` and `source`, and the values of its kind; an end of an interval is None where
+    there is none. A line is no case's: a roof, the edge of a device, a bound. Its points have `line` (which
+    one), `x`, `y`, `dash`, `series` (None: of no curve), `label` (on one of its points, None on the
+    others) and whether that is `at_left`. `notes` stand under the title.
+    """
+
+    kind: str
+    name: str
+    title: str
+    legend: str
+    points: tuple[dict[str, Any], ...]
+    notes: tuple[str, ...] = ()
+    lines: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Cases:
+    """What figures are made of: `latest` has each case of a source once, `every` those of all runs."""
+
+    latest: Sequence[Sample]
+    every: Sequence[Sample]
+
+
+class Room(Protocol):
+    """A room with one kind of figure, or several alike."""
+
+    @property
+    def KINDS(self) -> Mapping[str, Callable[[Cases], Iterator[Figure]]]:
+        """By a kind's name what gives its figures, one after the other, as far as they are asked for.
+
+        The name of a figure need be neither unique nor short.
+        """
+
+    def spec(self, figure: Figure) -> dict[str, Any]:
+        """How one of them looks, in Vega-Lite."""
+
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+def grouped(samples: Iterable[Sample], by: Callable[[Sample], Key]) -> dict[Key, list[Sample]]:
+    """Samples by a key, in the order in which they first appear."""
+    found: dict[Key, list[Sample]] = {}
+    for one in samples:
+        found.setdefault(by(one), []).append(one)
+    return found
+
+
+def point(one: Sample, series: str, **values: Any) -> dict[str, Any]:
+    """A point of a case, numbers with seven digits."""
+    return {"case": one.case_id, "series": series, "source": one.source, **plain(values)}
+
+
+def line(
+    name: str,
+    places: Iterable[tuple[float, float]],
+    dash: str,
+    label: str | None = None,
+    *,
+    series: str | None = None,
+    at_left: bool = False,
+) -> list[dict[str, Any]]:
+    """The points of a line through these places, its label on the last, or on the first."""
+    same = {"line": name, "dash": dash, "series": series, "label": None, "at_left": at_left}
+    found = [plain({**same, "x": x, "y": y}) for x, y in places]
+    if found:
+        found[0 if at_left else -1]["label"] = label
+    return found
+
+
+def plain(values: dict[str, Any]) -> dict[str, Any]:
+    """The same, with seven significant digits: more are no one's to see."""
+    return {key: float(f"{one:.7g}") if isinstance(one, float) else one for key, one in values.items()}
+
+
+def natural(name: str) -> tuple[tuple[int, int, str], ...]:
+    """A key that sorts by the numbers in a name: 4 before 16, and 2xa before 10xa.
+
+    >>> sorted(["10xa", "64", "2xa", "4", "16"], key=natural)
+    ['4', '16', '64', '2xa', '10xa']
+    """
+    parts = re.split(r"([0-9]+)", name)
+    key = tuple((0, int(one), "") if one.isdecimal() else (1, 0, one) for one in parts if one)
+    return ((0 if name.isdecimal() else 1, 0, ""), *key)

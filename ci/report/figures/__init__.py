@@ -1,0 +1,55 @@
+"""Which figures a set of cases gives; each kind has a room of its own here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
+from types import MappingProxyType
+
+from ci.curves import Sample, newest
+from ci.report.figure import Cases, Figure, Room
+from ci.report.figures import batch, latency, memory, parallel, phases, roofline, trend
+from ci.report.figures.latency import LENGTH, THROUGHPUT
+from fixtures.core.case import slug
+
+__all__ = ["KINDS", "LENGTH", "THROUGHPUT", "Figure", "figures"]
+
+_ROOMS: tuple[Room, ...] = (latency, batch, phases, roofline, memory, parallel, trend)
+KINDS: Mapping[str, Room] = MappingProxyType({name: room for room in _ROOMS for name in room.KINDS})
+_LONGEST_NAME = 120  # of a file, without its ending
+
+
+def figures(samples: Iterable[Sample], most: int | None = None) -> list[Figure]:
+    """The figures that the samples give, kind by kind; at most so many, of the kinds in turn.
+
+    Of each case the newest run counts; of several runs of a case there is its trend.
+    """
+    every = list(samples)
+    cases = Cases(newest(every), every)
+    sources = {name: room.KINDS[name](cases) for name, room in KINDS.items()}
+    order, names, found = list(sources), set[str](), []
+    for one in sorted(islice(_in_turn(sources), most), key=lambda one: order.index(one.kind)):
+        found.append(replace(one, name=_new_name(slug(one.name)[:_LONGEST_NAME], names)))
+    return found
+
+
+def _in_turn(sources: Mapping[str, Iterator[Figure]]) -> Iterator[Figure]:
+    """The first of each kind, then the second of each, until all are done."""
+    left = list(sources.values())
+    while left:
+        for source in list(left):
+            try:
+                yield next(source)
+            except StopIteration:
+                left.remove(source)
+
+
+def _new_name(wished: str, taken: set[str]) -> str:
+    """The name, with a number where it is another figure's already."""
+    name, number = wished, 1
+    while name in taken:
+        number += 1
+        name = f"{wished}_{number}"
+    taken.add(name)
+    return name

@@ -1,0 +1,91 @@
+"""Latency over batch size: measured, published and predicted side by side, and where memory ran out.
+
+A figure of a model, a kind of device and a pair of lengths where a curve has two batch sizes or more, unless
+all of its curves stand in figures over output length already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ci.curves import Sample
+from ci.report.chart import Axis, batch_axis, chart
+from ci.report.figure import PREDICTED, RAN_OUT, Cases, Figure, grouped, point
+from ci.report.figures.latency import latency_point, machine
+from ci.report.predicted import predicted_latencies
+
+BATCH = "batch size"
+_NOTE = "predicted: the bound, over the share of it that the model's other cases reached on such devices"
+
+
+def figures(cases: Cases) -> Iterator[Figure]:
+    """Of each model and pair of lengths one, a curve a machine."""
+    by_length = _over_length(cases.latest)
+    alike = grouped(cases.latest, lambda one: (one.model, one.device))
+    expected: dict[tuple[str, str], dict[str, float]] = {}
+    for key, group in grouped(cases.latest, _place).items():
+        if not _batches_differ(group) or all(_curve(one) in by_length for one in group):
+            continue
+        model, device, first, last = key
+        title = f"Latency over batch size: {model} on {device}, input {first}, output {last}"
+        if (model, device) not in expected:
+            found = predicted_latencies(alike[model, device])
+            expected[model, device] = {one.case_id: seconds for one, seconds in found}
+        points = [*_known(group), *_predicted(group, expected[model, device])]
+        notes = (_NOTE,) if any(one["source"] == PREDICTED for one in points) else ()
+        yield Figure(BATCH, f"batch_size {' '.join(map(str, key))}", title, "hardware", tuple(points), notes)
+
+
+KINDS = {BATCH: figures}
+
+
+def spec(figure: Figure) -> dict[str, Any]:
+    """On logarithmic axes."""
+    also = ("low_ms", "high_ms")
+    y = Axis("latency_ms", "latency, ms", also=also)
+    x = batch_axis(figure)
+    return chart(
+        figure,
+        x.encoding(figure, "x"),
+        y.encoding(figure, "y"),
+        order="batch_size",
+        interval=also,
+        look="look",
+    )
+
+
+def _known(group: Sequence[Sample]) -> Iterator[dict[str, Any]]:
+    for one in group:
+        if one.latency_s is not None:
+            yield latency_point(one, machine(one), look=one.source)
+
+
+def _predicted(group: Sequence[Sample], expected: dict[str, float]) -> Iterator[dict[str, Any]]:
+    """Of every case once; those that ran out of memory are marked so, and come last, on top of the others."""
+    by_id = {one.case_id: one for one in sorted(group, key=lambda one: one.latency_s is not None)}
+    for one in sorted(by_id.values(), key=lambda one: one.latency_s is None):
+        seconds = expected.get(one.case_id)
+        if seconds is not None:
+            look = RAN_OUT if one.latency_s is None else PREDICTED
+            values = {"batch_size": one.point.batch_size, "latency_ms": 1000 * seconds, "look": look}
+            yield {**point(one, machine(one), **values), "source": PREDICTED}
+
+
+def _place(one: Sample) -> tuple[str, str, int, int]:
+    return one.model, one.device, one.point.input_len, one.point.output_len
+
+
+def _curve(one: Sample) -> tuple[str, str, str, int, int]:
+    return one.model, one.hardware, one.engine, one.point.input_len, one.point.batch_size
+
+
+def _over_length(samples: Sequence[Sample]) -> set[tuple[str, str, str, int, int]]:
+    """Machines and batches that have two output lengths or more."""
+    lengths = grouped(samples, _curve)
+    return {key for key, group in lengths.items() if len({one.point.output_len for one in group}) > 1}
+
+
+def _batches_differ(group: Sequence[Sample]) -> bool:
+    curves = grouped([one for one in group if one.latency_s is not None], machine)
+    return any(len({one.point.batch_size for one in curve}) > 1 for curve in curves.values())

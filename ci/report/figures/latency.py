@@ -1,0 +1,136 @@
+"""llm-foundry's figures: latency over output length, and latency against throughput.
+
+A figure whose every point stands in an earlier one is left out: a second view of two curves adds nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from ci.curves import Sample
+from ci.report.chart import ZERO, Axis, chart
+from ci.report.figure import Cases, Figure, grouped, point
+from ci.report.known import latency_of
+
+LENGTH, THROUGHPUT = "length", "throughput"
+
+
+class _View(NamedTuple):
+    kind: str
+    title: str
+    legend: str
+    group_by: Callable[[Sample], tuple[Any, ...]]
+    series_of: Callable[[Sample], str]
+    is_figure: Callable[[Sequence[Sample]], bool]
+
+
+def over_length(cases: Cases) -> Iterator[Figure]:
+    """Of each model, machine, engine and input length one, a curve a batch size."""
+    return (_figure(_OVER_LENGTH, *one) for one in _groups(cases, _OVER_LENGTH))
+
+
+def against_throughput(cases: Cases) -> Iterator[Figure]:
+    """Of each model and pair of lengths one, a curve a machine; then of each machine one, a curve a model."""
+    shown = {case for _, group in _groups(cases, _OVER_LENGTH) for case in _ids(group)}
+    for view in _AGAINST_THROUGHPUT:
+        for key, group in _groups(cases, view):
+            if not _ids(group) <= shown:
+                shown |= _ids(group)
+                yield _figure(view, key, group)
+
+
+KINDS = {LENGTH: over_length, THROUGHPUT: against_throughput}
+
+
+def spec(figure: Figure) -> dict[str, Any]:
+    """Output length on logarithmic axes; throughput on linear ones, along the batch size."""
+    y_title, also = "latency, ms", ("low_ms", "high_ms")
+    if figure.kind == LENGTH:
+        x = Axis("output_len", "output length, tokens")
+        y, order = Axis("latency_ms", y_title, also=also), "output_len"
+    else:
+        x = Axis("tokens_per_s", "output tokens/s", ZERO)
+        y, order = Axis("latency_ms", y_title, ZERO, also=also), "batch_size"
+    return chart(figure, x.encoding(figure, "x"), y.encoding(figure, "y"), order=order, interval=also)
+
+
+def latency_point(one: Sample, series: str, **values: Any) -> dict[str, Any]:
+    """Its mean latency, and the ends of the interval of the median where there is one, in ms."""
+    ends = latency_of(one) or (None, None, None)
+    value, low, high = (None if end is None else 1000 * end for end in ends)
+    return point(
+        one,
+        series,
+        batch_size=one.point.batch_size,
+        output_len=one.point.output_len,
+        tokens_per_s=one.tokens_per_s,
+        latency_ms=value,
+        low_ms=low,
+        high_ms=high,
+        **values,
+    )
+
+
+def machine(one: Sample) -> str:
+    """What a curve of a machine is called."""
+    return f"{one.hardware} {one.engine}"
+
+
+def _groups(cases: Cases, view: _View) -> Iterator[tuple[tuple[Any, ...], list[Sample]]]:
+    known = [one for one in cases.latest if one.latency_s is not None]
+    for key, group in grouped(known, view.group_by).items():
+        if view.is_figure(group):
+            yield key, group
+
+
+def _ids(group: Sequence[Sample]) -> set[tuple[str, str]]:
+    return {(one.case_id, one.source) for one in group}
+
+
+def _figure(view: _View, key: tuple[Any, ...], group: Sequence[Sample]) -> Figure:
+    points = tuple(latency_point(one, view.series_of(one)) for one in group)
+    name = f"{view.legend} {' '.join(map(str, key))}"
+    return Figure(view.kind, name, view.title.format(*key), view.legend, points)
+
+
+def _lengths_differ(group: Sequence[Sample]) -> bool:
+    """A curve of a batch size has two output lengths or more."""
+    lengths = grouped(group, lambda one: (one.point.batch_size, one.source))
+    return any(len({one.point.output_len for one in curve}) > 1 for curve in lengths.values())
+
+
+def _several(of: Callable[[Sample], str]) -> Callable[[Sequence[Sample]], bool]:
+    return lambda group: len({of(one) for one in group}) > 1
+
+
+def _lengths(one: Sample) -> tuple[int, int]:
+    return one.point.input_len, one.point.output_len
+
+
+_OVER_LENGTH = _View(
+    LENGTH,
+    "Latency over output length: {0} on {1}, {2}, input {3}",
+    "batch",
+    lambda one: (one.model, one.hardware, one.engine, one.point.input_len),
+    lambda one: str(one.point.batch_size),
+    _lengths_differ,
+)
+_AGAINST_THROUGHPUT = (
+    _View(
+        THROUGHPUT,
+        "Latency against throughput: {0}, input {1}, output {2}",
+        "hardware",
+        lambda one: (one.model, *_lengths(one)),
+        machine,
+        _several(lambda one: one.hardware),
+    ),
+    _View(
+        THROUGHPUT,
+        "Latency against throughput: models on {0}, {1}, input {2}, output {3}",
+        "model",
+        lambda one: (one.hardware, one.engine, *_lengths(one)),
+        lambda one: one.model,
+        _several(lambda one: one.model),
+    ),
+)

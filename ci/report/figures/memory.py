@@ -1,0 +1,75 @@
+"""Memory against batch size, with the device's edge, and where a curve ended for want of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ci.curves import Sample
+from ci.report.chart import Axis, batch_axis, chart
+from ci.report.figure import DASHED, PREDICTED, RAN_OUT, Cases, Figure, grouped, line, point
+from ci.report.figures.latency import machine
+from ci.report.known import memory_bytes
+from ci.report.predicted import predicted_bytes
+from fixtures.core.histories import positive
+from fixtures.core.text import significant
+
+MEMORY = "memory"
+_GB = 1e9
+
+
+def figures(cases: Cases) -> Iterator[Figure]:
+    """Of each model, kind of device and pair of lengths one, where a curve has several batches."""
+    for key, group in grouped(cases.latest, _place).items():
+        told = [one for one in group if one.latency_s is None or _peak_bytes(one) is not None]
+        batches = grouped(group, machine).values()
+        if not told or all(len({one.point.batch_size for one in curve}) < 2 for curve in batches):
+            continue
+        in_order = sorted(group, key=lambda one: one.latency_s is None)  # marks of what ran out lie on top
+        points = [found for one in in_order for found in _points(one)]
+        if points:
+            model, device, first, last = key
+            title = f"Memory over batch size: {model} on {device}, input {first}, output {last}"
+            name = f"memory {' '.join(map(str, key))}"
+            yield Figure(MEMORY, name, title, "hardware", tuple(points), lines=tuple(_edge(group)))
+
+
+KINDS = {MEMORY: figures}
+
+
+def spec(figure: Figure) -> dict[str, Any]:
+    """On logarithmic axes."""
+    x, y = batch_axis(figure), Axis("memory_gb", "peak memory of a device, GB")
+    return chart(figure, x.encoding(figure, "x"), y.encoding(figure, "y"), order="batch_size", look="look")
+
+
+def _place(one: Sample) -> tuple[str, str, int, int]:
+    return one.model, one.device, one.point.input_len, one.point.output_len
+
+
+def _points(one: Sample) -> Iterator[dict[str, Any]]:
+    """The measured peak and the predicted one; of a case that ran out of memory what it needed, marked so."""
+    predicted: float | None = predicted_bytes(one)
+    look = PREDICTED
+    if one.latency_s is None:
+        look = RAN_OUT
+        predicted = positive(one.record.get("needed_bytes")) or predicted or memory_bytes(one)
+    for source, shown, amount in ((one.source, one.source, _peak_bytes(one)), (PREDICTED, look, predicted)):
+        if amount is not None:
+            values = {"batch_size": one.point.batch_size, "memory_gb": amount / _GB, "look": shown}
+            yield {**point(one, machine(one), **values), "source": source}
+
+
+def _peak_bytes(one: Sample) -> float | None:
+    return None if one.latency_s is None else positive(one.record.get("peak_memory_bytes"))
+
+
+def _edge(group: Sequence[Sample]) -> list[dict[str, Any]]:
+    """A line across the figure at the memory that such a device has."""
+    batches = [one.point.batch_size for one in group]
+    edge = next((found for one in group if (found := memory_bytes(one))), None)
+    if edge is None:
+        return []
+    label = f"{group[0].device} has {significant(edge / _GB)} GB"
+    ends = [(float(batch), edge / _GB) for batch in (min(batches), max(batches))]
+    return line("edge", ends, DASHED, label, at_left=True)

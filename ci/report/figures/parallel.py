@@ -1,0 +1,75 @@
+"""What several devices are worth: speed-up and efficiency over batch size, and from which batch on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ci.curves import Sample
+from ci.report.chart import AROUND, Axis, batch_axis, chart
+from ci.report.figure import DASHED, DOTTED, Cases, Figure, grouped, line, point
+from ci.report.figures.latency import machine
+from ci.report.several import gain, pairs, share_of_hardware, wins
+
+SPEED_UP, EFFICIENCY = "speed-up", "efficiency"
+_HARDWARE = "speed-up / hardware, as a multiple of the one device's"
+
+
+def speed_ups(cases: Cases) -> Iterator[Figure]:
+    """Of each model and pair of lengths one, where cases on several devices have theirs on one device."""
+    for key, group, found in _groups(cases):
+        points = tuple(_point(one, base, 1.0) for one, base in found)
+        lines = [*line("one", _across(found, 1.0), DASHED, "as fast as one device"), *_ideals(found)]
+        title = "Speed-up over one device: {}, input {}, output {}".format(*key)
+        name, notes = f"speed_up {' '.join(map(str, key))}", tuple(wins(group))
+        yield Figure(SPEED_UP, name, title, "hardware", points, notes, tuple(lines))
+
+
+def efficiencies(cases: Cases) -> Iterator[Figure]:
+    """The same, by what hardware the several devices have."""
+    for key, _, found in _groups(cases):
+        shares = [(one, base, share) for one, base in found if (share := share_of_hardware(one, base))]
+        if shares:
+            points = tuple(_point(one, base, 100 * share) for one, base, share in shares)
+            lines = tuple(line("ideal", _across(found, 100.0), DASHED, "nothing lost"))
+            title = "Efficiency of several devices: {}, input {}, output {}".format(*key)
+            name = f"efficiency {' '.join(map(str, key))}"
+            yield Figure(EFFICIENCY, name, title, "hardware", points, (_HARDWARE,), lines)
+
+
+KINDS = {SPEED_UP: speed_ups, EFFICIENCY: efficiencies}
+
+
+def spec(figure: Figure) -> dict[str, Any]:
+    """Batch size on a logarithmic axis, the figure's value on a linear one."""
+    title, also = ("speed-up" if figure.kind == SPEED_UP else "efficiency, %"), ("low", "high")
+    x, y = batch_axis(figure), Axis("value", title, AROUND, also)
+    encodings = (x.encoding(figure, "x"), y.encoding(figure, "y"))
+    return chart(figure, *encodings, order="batch_size", interval=also)
+
+
+def _groups(cases: Cases) -> Iterator[tuple[tuple[str, int, int], list[Sample], list[tuple[Sample, Sample]]]]:
+    """Model and lengths, their cases, and the pairs of these, of two batch sizes or more."""
+    place = grouped(cases.latest, lambda one: (one.model, one.point.input_len, one.point.output_len))
+    for key, group in place.items():
+        found = pairs(group)
+        if len({one.point.batch_size for one, _ in found}) > 1:
+            yield key, group, found
+
+
+def _point(one: Sample, base: Sample, scale: float) -> dict[str, Any]:
+    """The speed-up, or so much of it."""
+    value, low, high = (None if end is None else scale * end for end in gain(one, base))
+    return point(one, machine(one), batch_size=one.point.batch_size, value=value, low=low, high=high)
+
+
+def _across(found: Sequence[tuple[Sample, Sample]], y: float) -> list[tuple[float, float]]:
+    batches = [one.point.batch_size for one, _ in found]
+    return [(float(batch), y) for batch in (min(batches), max(batches))]
+
+
+def _ideals(found: Sequence[tuple[Sample, Sample]]) -> Iterator[dict[str, Any]]:
+    """The speed-up of n GPUs of which nothing is lost: n."""
+    for n in sorted({one.devices for one, _ in found if one.device != "cpu"}):
+        places = _across(found, float(n))
+        yield from line(f"ideal {n}", places, DOTTED, f"{n} devices, nothing lost", at_left=True)

@@ -1,0 +1,98 @@
+"""Prefill and decode apart: TTFT and TPOT, each over batch size or input length, and the least by physics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from ci.curves import Sample
+from ci.report.chart import Axis, batch_axis, chart
+from ci.report.figure import DOTTED, Cases, Figure, grouped, line, point
+from ci.report.figures.latency import machine
+from ci.report.known import Seconds, tpot_of, ttft_of
+from fixtures.core.histories import part, positive
+
+PREFILL, DECODE = "prefill", "decode"
+_NOTE = "dotted: the least time by physics, on the devices as they were measured or are stated"
+
+
+class _Phase(NamedTuple):
+    kind: str
+    metric: str
+    key: str
+    seconds_of: Callable[[Sample], Seconds | None]
+    bound_s: Callable[[Sample], float | None]
+
+
+def prefills(cases: Cases) -> Iterator[Figure]:
+    """TTFT, of each model: over batch size for a pair of lengths, and over input length for a batch."""
+    return _figures(cases, _TTFT)
+
+
+def decodes(cases: Cases) -> Iterator[Figure]:
+    """TPOT likewise."""
+    return _figures(cases, _TPOT)
+
+
+KINDS = {PREFILL: prefills, DECODE: decodes}
+
+
+def spec(figure: Figure) -> dict[str, Any]:
+    """On logarithmic axes."""
+    also = ("low_ms", "high_ms")
+    phase = _TTFT if figure.kind == PREFILL else _TPOT
+    along = "input_len" if any("input_len" in one for one in figure.points) else "batch_size"
+    x = batch_axis(figure) if along == "batch_size" else Axis("input_len", "input length, tokens")
+    y = Axis("phase_ms", f"{phase.metric}, ms", also=also)
+    encodings = (x.encoding(figure, "x"), y.encoding(figure, "y"))
+    return chart(figure, *encodings, order=along, interval=also)
+
+
+def _figures(cases: Cases, phase: _Phase) -> Iterator[Figure]:
+    known = [
+        one for one in cases.latest if one.latency_s and positive(part(one.record, "split").get(phase.key))
+    ]
+    over_batch = grouped(known, lambda one: (one.model, one.point.input_len, one.point.output_len))
+    over_input = grouped(known, lambda one: (one.model, one.point.batch_size, one.point.output_len))
+    for along, fixed, groups in (("batch_size", "input", over_batch), ("input_len", "batch", over_input)):
+        for (model, value, last), group in groups.items():
+            if _differs(group, along):
+                yield _figure(phase, model, group, along, f"{fixed} {value}, output {last}")
+
+
+def _figure(phase: _Phase, model: str, group: Sequence[Sample], along: str, at: str) -> Figure:
+    points, lines = [], []
+    for series, curve in grouped(group, machine).items():
+        curve.sort(key=lambda one: getattr(one.point, along))
+        for one in curve:
+            found = phase.seconds_of(one)
+            assert found is not None, "the group is of cases that have it"
+            low, high = (None if end is None else 1000 * end for end in (found.low, found.high))
+            values = {along: getattr(one.point, along), "phase_ms": 1000 * found.value}
+            points.append(point(one, series, **values, low_ms=low, high_ms=high))
+        least = [(getattr(one.point, along), bound) for one in curve if (bound := phase.bound_s(one))]
+        lines += line(series, [(float(x), 1000 * bound) for x, bound in least], DOTTED, series=series)
+    over = "batch size" if along == "batch_size" else "input length"
+    title = f"{phase.kind.capitalize()}, {phase.metric} over {over}: {model}, {at}"
+    name = f"{phase.metric} {model} {at}"
+    return Figure(phase.kind, name, title, "hardware", tuple(points), (_NOTE,) if lines else (), tuple(lines))
+
+
+def _differs(group: Sequence[Sample], along: str) -> bool:
+    """A curve of a machine has two places along the axis, or more."""
+    curves = grouped(group, lambda one: (machine(one), one.source))
+    return any(len({getattr(one.point, along) for one in curve}) > 1 for curve in curves.values())
+
+
+def _prefill_bound_s(one: Sample) -> float | None:
+    return positive(part(one.record, "limits").get("prefill_bound_s"))
+
+
+def _decode_bound_s(one: Sample) -> float | None:
+    """Of a step, as TPOT is."""
+    whole = positive(part(one.record, "limits").get("decode_bound_s"))
+    return None if whole is None or one.point.output_len == 1 else whole / (one.point.output_len - 1)
+
+
+_TTFT = _Phase(PREFILL, "TTFT", "ttft_s", ttft_of, _prefill_bound_s)
+_TPOT = _Phase(DECODE, "TPOT", "tpot_s", tpot_of, _decode_bound_s)

@@ -1,0 +1,133 @@
+"""% of the physical limit: arithmetic intensity against attained FLOP/s, under measured and stated roofs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ci.curves import MEASURED, PUBLISHED, Sample
+from ci.report.chart import Axis, chart
+from ci.report.figure import DASHED, DOTTED, SOLID, Cases, Figure, grouped, line, point
+from ci.report.known import (
+    Seconds,
+    case_of,
+    median_peaks,
+    peaks_of,
+    processors,
+    tpot_of,
+    ttft_of,
+    work_of,
+)
+from fixtures.core import library
+from fixtures.core.bounds import Peaks, stated_peaks
+from fixtures.core.histories import part
+from fixtures.core.intensity import Done, call_done, decode_done, prefill_done
+from fixtures.core.text import significant
+
+ROOFLINE = "roofline"
+_STATED = "datasheet"
+_SHARES = (0.5, 0.1)  # of the roof, drawn as lines
+_MOST = 120  # cases of a device in one figure; with more each model has its own
+_SHAPES = {
+    f"{MEASURED} prefill": "triangle-up",
+    f"{MEASURED} decode": "triangle-down",
+    f"{MEASURED} call": "circle",
+    f"{PUBLISHED} prefill": "triangle-right",
+    f"{PUBLISHED} decode": "triangle-left",
+    f"{PUBLISHED} call": "diamond",
+}
+_NOTE = "of each device; a point's share of the roof above it is its % of the physical limit"
+
+
+def figures(cases: Cases) -> Iterator[Figure]:
+    """Of each kind of device one, a colour a model; where that is too much, of each of its models."""
+    known = [one for one in cases.latest if one.latency_s is not None]
+    for device, of_device in grouped(known, lambda one: one.device).items():
+        peaks = _peaks(device, of_device)
+        is_much = len(of_device) > _MOST
+        by_model = grouped(of_device, lambda one: one.model) if is_much else {"": of_device}
+        for model, group in by_model.items():
+            points = tuple(found for one in group for found in _points(one))
+            if points and peaks:
+                title = f"Roofline: {model} on {device}" if model else f"Roofline: {device}"
+                roofs = tuple(_roofs(peaks, points))
+                notes = (_NOTE, *processors(group))
+                yield Figure(ROOFLINE, f"roofline {device} {model}", title, "model", points, notes, roofs)
+
+
+KINDS = {ROOFLINE: figures}
+
+
+def spec(figure: Figure) -> dict[str, Any]:
+    """On logarithmic axes."""
+    x = Axis("intensity", "arithmetic intensity, FLOP/byte")
+    y = Axis("flops_per_s", "attained FLOP/s a device", also=("low", "high"), format="~s")
+    return chart(
+        figure,
+        x.encoding(figure, "x"),
+        y.encoding(figure, "y"),
+        order=None,
+        interval=("low", "high"),
+        look="look",
+        shapes=_SHAPES,
+    )
+
+
+def _points(one: Sample) -> Iterator[dict[str, Any]]:
+    """Prefill and decode of a case where they are known apart, else its whole call."""
+    case = case_of(one)
+    work = work_of(one, case)
+    if work is None or one.latency_s is None:
+        return
+    use_cache = part(part(one.record, "case"), "engine").get("use_cache") is not False
+    ttft, tpot = ttft_of(one), tpot_of(one)
+    if ttft is None:
+        yield _point(one, "call", call_done(one.point, use_cache, work), Seconds(one.latency_s))
+        return
+    yield _point(one, "prefill", prefill_done(one.point, work), ttft)
+    steps = decode_done(one.point, use_cache, work)
+    if tpot is not None and steps is not None:
+        number = one.point.output_len - 1
+        yield _point(one, "decode", Done(steps.flops / number, steps.moved_bytes / number), tpot)
+
+
+def _point(one: Sample, phase: str, done: Done, took: Seconds) -> dict[str, Any]:
+    flops = done.flops / one.machines
+    return point(
+        one,
+        one.model,
+        intensity=done.intensity,
+        flops_per_s=flops / took.value,
+        low=None if took.high is None else flops / took.high,
+        high=None if took.low is None else flops / took.low,
+        look=f"{one.source} {phase}",
+    )
+
+
+def _peaks(device: str, group: Sequence[Sample]) -> dict[str, Peaks]:
+    """Of one device, by whether they are stated or measured."""
+    stated = next((found for one in group if (found := peaks_of(one, "stated"))), None)
+    if stated is None and device in library.names("hardware"):
+        stated = stated_peaks(library.hardware(device), 1)
+    measured = median_peaks([found for one in group if (found := peaks_of(one, "measured"))])
+    return {name: one for name, one in ((_STATED, stated), ("measured", measured)) if one is not None}
+
+
+def _roofs(peaks: Mapping[str, Peaks], points: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Each roof, and shares of the last, which is the measured one where there is one."""
+    places = {name: _roof(one, points) for name, one in peaks.items()}
+    for name, one in peaks.items():
+        flops, bandwidth = one.flops_per_s / 1e12, one.bandwidth_bytes_per_s / 1e9
+        label = f"{name}: {significant(flops)} TFLOP/s, {significant(bandwidth)} GB/s"
+        yield from line(name, places[name], DASHED if name == _STATED else SOLID, label)
+    *_, (name, roof) = places.items()
+    for share in _SHARES:
+        yield from line(f"{share} {name}", [(x, share * y) for x, y in roof], DOTTED, f"{share:.0%} of it")
+
+
+def _roof(peaks: Peaks, points: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:
+    """min(peak FLOP/s, intensity * peak bytes/s), from below the points to beyond the ridge."""
+    ridge = peaks.flops_per_s / peaks.bandwidth_bytes_per_s
+    low = min(*(one["intensity"] for one in points), ridge) / 1.5
+    high = max(*(one["intensity"] for one in points), 3 * ridge) * 1.5
+    return [(x, min(peaks.flops_per_s, x * peaks.bandwidth_bytes_per_s)) for x in (low, ridge, high)]

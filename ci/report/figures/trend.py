@@ -1,0 +1,108 @@
+"""Trends: a case's median over its runs, and what the gate says of each run by those before it."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ci.curves import MEASURED, Sample
+from ci.report.chart import AROUND, Axis, chart
+from ci.report.figure import DASHED, RAN_OUT, Cases, Figure, grouped, line, plain
+from ci.report.judged import BEFORE, Judged
+from fixtures.core.histories import History, part, positive, text
+from fixtures.core.text import seconds
+
+TREND = "trend"
+_LEAST_RUNS, _MOST_RUNS = 3, 20  # in a figure; of more, the newest
+_NOT_JUDGED = "not judged"
+_DOT = "M-.5,0A.5,.5,0,1,1,.5,0A.5,.5,0,1,1,-.5,0Z"
+_SHAPES = {
+    "PASS": "circle", "IMPROVED": "triangle-down", "REGRESSED": "triangle-up", "INCONCLUSIVE": "diamond",
+    "NOT COMPARABLE": "square", RAN_OUT.upper(): "cross", _NOT_JUDGED: _DOT,
+}  # fmt: skip
+
+
+def figures(cases: Cases) -> Iterator[Figure]:
+    """Of each model, machine and pair of lengths one, a curve a batch size, where a case has enough runs."""
+    measured = [one for one in cases.every if one.source == MEASURED and one.history is not None]
+    judged = Judged.of(measured)
+    for key, group in grouped(measured, _place).items():
+        by_case = [
+            runs for runs in grouped(group, lambda one: one.case_id).values() if len(runs) >= _LEAST_RUNS
+        ]
+        places = sorted({judged.places[id(one.history)] for runs in by_case for one in runs})
+        shown = {place: number for number, place in enumerate(places[-_MOST_RUNS:], 1)}
+        points = [point for runs in by_case for point in _points(runs, judged, shown)]
+        if points:
+            title = "Trend: {} on {}, {}, input {}, output {}".format(*key)
+            note = f"verdicts are the gate's, of each run by the {BEFORE} before it"
+            newest = f"; the newest {len(shown)} of {len(places)} runs" * (len(shown) < len(places))
+            lines = tuple(line("one", [(1.0, 1.0), (float(len(shown)), 1.0)], DASHED))
+            name = f"trend {' '.join(map(str, key))}"
+            yield Figure(TREND, name, title, "batch (its median)", tuple(points), (note + newest,), lines)
+
+
+KINDS = {TREND: figures}
+
+
+def spec(figure: Figure) -> dict[str, Any]:
+    """Runs in their order, each labelled by its day and commit."""
+    runs = {str(one["number"]): one["run"] for one in figure.points}
+    x = Axis("number", "run", AROUND, values=sorted(map(int, runs)))
+    encoding = x.encoding(figure, "x")
+    encoding["axis"] |= {
+        "labelExpr": f"({json.dumps(runs)})[datum.value]", "labelAngle": -40, "labelOverlap": True,
+    }  # fmt: skip
+    y = Axis("ratio", "latency / its median over the runs", AROUND, also=("low", "high"))
+    return chart(
+        figure,
+        encoding,
+        y.encoding(figure, "y"),
+        order="number",
+        interval=("low", "high"),
+        look="verdict",
+        shapes=_SHAPES,
+        look_title="verdict",
+    )
+
+
+def _place(one: Sample) -> tuple[str, str, str, int, int]:
+    return one.model, one.hardware, one.engine, one.point.input_len, one.point.output_len
+
+
+def _points(of_case: Sequence[Sample], judged: Judged, shown: dict[int, int]) -> Iterator[dict[str, Any]]:
+    """A case in the runs that are shown; where it ran out of memory, at the top of its curve."""
+    ours = [(one, run) for one in of_case if (run := one.history) and judged.places[id(run)] in shown]
+    known = [value for one, _ in ours if (value := _median_s(one)) is not None]
+    if not known:
+        return
+    middle, highest = statistics.median(known), max(known)
+    for one, run in ours:
+        median_s, ends = _median_s(one), part(one.record, "latency_interval")
+        low, high = positive(ends.get("low")), positive(ends.get("high"))
+        verdict = judged.verdict(run, one.case_id) or _NOT_JUDGED
+        yield plain({
+            "case": one.case_id,
+            "series": f"{one.point.batch_size} ({seconds(middle)})",
+            "source": one.source,
+            "number": shown[judged.places[id(run)]],
+            "run": _run_name(run),
+            "ratio": (highest if median_s is None else median_s) / middle,
+            "low": None if low is None or high is None else low / middle,
+            "high": None if low is None or high is None else high / middle,
+            "verdict": verdict if verdict in _SHAPES else _NOT_JUDGED,
+        })  # fmt: skip
+
+
+def _median_s(one: Sample) -> float | None:
+    """The median, as the gate compares it; None where it ran out of memory."""
+    return positive(one.record.get("latency_median_s")) or one.latency_s
+
+
+def _run_name(run: History) -> str:
+    """The day, and the commit where there is one."""
+    commit = (text(run.commit, "id") or "")[:7]
+    name = run.file.name.encode("utf-8", "replace").decode()  # a file's name can be any bytes
+    return " ".join(filter(None, (run.taken[:10], commit))) or name

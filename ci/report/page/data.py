@@ -1,0 +1,101 @@
+"""What the page is given: cases, curves, figures and what terms mean, as plain values and packed as text."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ci.curves import Curve, Sample, curves
+from ci.definitions import definition
+from ci.report.page.fields import GROUPS
+from ci.report.page.reading import FILE, TABLE, Field
+from fixtures.core.errors import InputError
+from fixtures.core.metrics import METRICS
+
+FACETS = ("model", "hardware", "engine", "suite", "source")  # what the page can be filtered by
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure as the page gets it: its kind, name and title, and its Vega-Lite spec with the data in it."""
+
+    kind: str
+    name: str
+    title: str
+    spec: Mapping[str, Any]
+
+
+def page_data(samples: Sequence[Sample], drawings: Iterable[Drawing]) -> dict[str, Any]:
+    """All values of the page.
+
+    `fields` are those that any case has; a case has its texts and, of those that are columns, its raw
+    values in their order. A curve's `samples` are batch, latency in s and the number of its case.
+    """
+    every = [(group, field) for group, fields in GROUPS.items() for field in fields]
+    values = [[field.value(one) for _, field in every] for one in samples]
+    texts = [[field.text(value) for (_, field), value in zip(every, row, strict=True)] for row in values]
+    known = [any(column) for column in zip(*texts, strict=True)] or [False] * len(every)
+    kept = [i for i, (_, field) in enumerate(every) if field.stands or known[i]]
+    columns = [i for i in kept if every[i][1].stands]
+    places = {(one.case_id, one.source): i for i, one in enumerate(samples)}
+    return {
+        "facets": list(FACETS),
+        "fields": [_field(*every[i]) for i in kept],
+        "cases": [
+            {"id": one.case_id, "texts": [told[i] for i in kept], "values": [row[i] for i in columns]}
+            for one, row, told in zip(samples, values, texts, strict=True)
+        ],
+        "curves": [_curve(one, places) for one in curves(samples) if one.samples],
+        "figures": [
+            {"kind": one.kind, "name": one.name, "title": one.title, "spec": one.spec} for one in drawings
+        ],
+        "terms": [{"name": name, **definition(metric)} for name, metric in METRICS.items()],
+        "runs": len({one.file for one in samples}),
+        "newest": max((one.taken for one in samples), default=""),
+    }
+
+
+def packed(data: Mapping[str, Any]) -> str:
+    """The values as JSON, gzipped, in base64: an eighth of the size, and no text in it that HTML could read.
+
+    Raises InputError for a number that JSON has not.
+    """
+    try:
+        text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        raise InputError("a figure has a value that is no number; the page cannot show it") from None
+    return base64.b64encode(gzip.compress(text.encode("ascii"), 6, mtime=0)).decode("ascii")
+
+
+def _field(group: str, field: Field) -> dict[str, Any]:
+    return {
+        "group": group,
+        "name": field.name,
+        "label": field.label,
+        "numeric": field.numeric,
+        "table": field.stands >= TABLE,
+        "file": field.stands >= FILE,
+    }
+
+
+def _curve(curve: Curve, places: Mapping[tuple[str, str], int]) -> dict[str, Any]:
+    first = curve.samples[0]
+    return {
+        "model": curve.model,
+        "hardware": curve.hardware,
+        "device": first.device,
+        "devices": first.devices,
+        "machines": first.machines,
+        "engine": curve.engine,
+        "source": curve.source,
+        "input_len": curve.input_len,
+        "output_len": curve.output_len,
+        "samples": [
+            [one.point.batch_size, one.latency_s, places[one.case_id, one.source]] for one in curve.samples
+        ],
+        "ran_out": list(curve.ran_out),
+    }

@@ -1,0 +1,50 @@
+"""What a plan would have expected of a case, had only the others been measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ci.curves import Sample
+from ci.report.known import case_of, counts_of, work_of
+from fixtures.core.bounds import bound
+from fixtures.core.histories import part, positive
+from fixtures.core.memory import predict, room_bytes
+from fixtures.core.past import MODEL, PUBLISHED, Past, seen
+
+
+def predicted_bytes(one: Sample) -> int | None:
+    """What it holds of each device at its peak: as predicted when it ran, else by the stored counts."""
+    noted = positive(part(one.record, "predicted_memory").get("total_bytes"))
+    if noted is not None:
+        return int(noted)
+    case = case_of(one)
+    counts = counts_of(case)
+    if case is None or counts is None:
+        return None
+    parts = predict(case.point, counts.footprint, case.hardware.kind, case.devices, case.engine.kind)
+    return parts.total_bytes
+
+
+def predicted_latencies(group: Sequence[Sample]) -> list[tuple[Sample, float]]:
+    """Seconds to expect of each case of a model on one kind of device, as far as it can be told.
+
+    The bound, over the median share of it that the model's other cases reached with engines of that kind on
+    such devices: each case is left out of its own prediction. None is made for what is predicted not to fit.
+    """
+    known = [one for sample in group if (one := seen(sample.record)) is not None]
+    found = []
+    for sample in group:
+        case = case_of(sample)
+        work = work_of(sample, case)
+        if case is None or work is None:
+            continue
+        past = Past(tuple(one for one in known if one.case_id != sample.case_id))
+        peaks, _ = past.peaks(case.hardware, case.devices)
+        share, by = past.efficiency(case)
+        room, needed = room_bytes(case.hardware, case.devices), predicted_bytes(sample)
+        if peaks is None or by not in (MODEL, PUBLISHED + MODEL):
+            continue
+        if room is not None and needed is not None and needed > room:
+            continue
+        found.append((sample, bound(case.point, case.engine.use_cache, work, peaks).total_s / share))
+    return found

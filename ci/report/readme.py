@@ -1,0 +1,53 @@
+"""The figures that README shows, made of the histories in ci/baselines.
+
+python -m ci.report.readme          write them into ci/figures/
+python -m ci.report.readme --check  exit code 1 where one is not current
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ci.curves import read_samples
+from ci.report.__main__ import make_folder, write_whole
+from ci.report.figures import figures
+from ci.report.render import svg
+from ci.report.specs import spec
+
+ROOT = Path(__file__).resolve().parents[2]
+BASELINES, FOLDER = ROOT / "ci" / "baselines", ROOT / "ci" / "figures"
+
+
+def shown(readme: str) -> list[str]:
+    """The names of the figures that a README shows, each once."""
+    return list(dict.fromkeys(re.findall(r"\(ci/figures/(\w+)\.svg\)", readme)))
+
+
+def drawn(names: Sequence[str]) -> dict[str, str]:
+    """These figures of the histories in ci/baselines, as SVG; KeyError for one that they do not give."""
+    found = {one.name: one for one in figures(read_samples([BASELINES]))}
+    return {name: svg(spec(found[name])) for name in names}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write or check; the exit code."""
+    if list(arguments) not in ([], ["--check"]):
+        print("readme: takes --check or nothing", file=sys.stderr)
+        return 2
+    new = drawn(shown((ROOT / "README.md").read_text(encoding="utf-8")))
+    if not arguments:
+        make_folder(FOLDER)
+        for name, text in new.items():
+            write_whole(FOLDER / f"{name}.svg", text)
+        return 0
+    stored = {file.stem: file.read_text(encoding="utf-8") for file in FOLDER.glob("*.svg")}
+    if stored != new:
+        print("ci/figures: not current; run python -m ci.report.readme", file=sys.stderr)
+    return int(stored != new)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

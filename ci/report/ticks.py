@@ -1,0 +1,66 @@
+"""Domains of axes and where their ticks stand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+_STEPS: tuple[tuple[int, ...], ...] = ((1,), (1, 3), (1, 2, 5), (1, 2, 3, 4, 5, 6, 7, 8, 9))
+_FEWEST, _MOST = 4, 9
+
+
+def log_domain(values: Iterable[float]) -> tuple[float, float]:
+    """A fifth more than the values need, at both ends."""
+    known = list(values)
+    return min(known) / 1.2, 1.2 * max(known)
+
+
+def from_zero(values: Iterable[float]) -> tuple[float, float]:
+    """From 0 to the next half of the highest value's power of ten."""
+    highest = max(values)
+    unit = 10.0 ** math.floor(math.log10(highest)) / 2
+    return 0.0, math.ceil(highest / unit) * unit
+
+
+def around(values: Iterable[float]) -> tuple[float, float]:
+    """A tenth of their range more, at both ends."""
+    known = list(values)
+    low, high = min(known), max(known)
+    room = (high - low or abs(high) or 1.0) / 10
+    return low - room, high + room
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Round numbers of a logarithmic axis: whole powers of ten, with as much between them as is needed.
+
+    >>> log_ticks(15, 20_000), log_ticks(250, 700)
+    ([100.0, 1000.0, 10000.0], [300.0, 400.0, 500.0, 600.0, 700.0])
+    """
+    first, last = math.floor(math.log10(low)), math.floor(math.log10(high))
+    found: list[float] = []
+    for steps in _STEPS:
+        found = [
+            value
+            for exponent in range(first, last + 1)
+            for step in steps
+            if low <= (value := step * 10.0**exponent) <= high * (1 + 1e-12)
+        ]
+        if len(found) >= _FEWEST:
+            break
+    else:
+        if len(found) < _FEWEST:
+            return linear_ticks(low, high)
+    return found[:: math.ceil(len(found) / _MOST)]
+
+
+def linear_ticks(low: float, high: float) -> list[float]:
+    """Multiples of 1, 2 or 5 of a power of ten, four to nine of them.
+
+    >>> linear_ticks(0.97, 1.31)
+    [1.0, 1.1, 1.2, 1.3]
+    """
+    unit = 10.0 ** math.floor(math.log10((high - low) / _FEWEST))
+    step = (
+        next(n for n in (5, 2, 1) if math.floor(high / (n * unit)) - math.ceil(low / (n * unit)) >= 3) * unit
+    )
+    return [float(f"{n * step:.12g}") for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
