@@ -270,7 +270,7 @@ def test_only_the_chosen_cases_are_judged(tmp_path: Path, capsys: pytest.Capture
         (["torn.json"], "torn.json: is no history"),
         (["empty"], "empty: no history in this folder"),
         (["other.json"], "other.json: holds no case of this suite"),
-        (["new.json", "--threshold", "x"], "argument --threshold: invalid _fraction value: 'x'"),
+        (["new.json", "--threshold", "x"], "argument --threshold: invalid fraction value: 'x'"),
         (["accept", "new.json", "--allow", "durty"], "--allow durty: is no reason to refuse a run; did "
          "you mean 'dirty'?"),
         ([], "the following arguments are required: run"),
