@@ -3,7 +3,7 @@
 `python -m ci.gate paired --base BASE` measures base and new side by side, and judges that;
 `python -m ci.gate calibrate` prints how often the gate itself is wrong.
 
-Exit codes: 0 pass, 1 regressed, 2 cannot judge, 4 bad input.
+Exit codes: 0 pass, 1 regressed, 2 cannot judge, 4 bad input, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fixtures.core.errors import InputError
 from fixtures.core.histories import History, find_histories, read_history
 
 BASELINES = Path(__file__).resolve().parents[1] / "baselines"
-BAD_INPUT = 4
+BAD_INPUT, INTERRUPTED = 4, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"ERROR: {error}", file=sys.stderr)
     except OSError as error:
         print(f"ERROR: {error.filename}: {error.strerror}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
     return BAD_INPUT
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,11 +16,9 @@ from ci.gate.sides import ROOT, Side, opened
 from ci.gate.verdicts import THRESHOLD
 from fixtures.core.errors import InputError
 
-INTERRUPTED = 130
-
 
 def main(words: Sequence[str]) -> int:
-    """Measure until all is decided; the gate's exit code, 130 where it was interrupted."""
+    """Measure until all is decided; the gate's exit code."""
     parser = Parser(
         prog="python -m ci.gate paired",
         description="Measure base and new in fresh processes that take turns, on this machine.",
@@ -47,6 +46,7 @@ def main(words: Sequence[str]) -> int:
     if math.isnan(option.minutes):
         raise InputError("--minutes nan: a number would be right")
     new = Side("new", ROOT)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
     with opened(option.base) as base:
         ids = new.ids([*options, *(["-k", option.k] if option.k else [])])
         about = {
@@ -72,8 +72,8 @@ def main(words: Sequence[str]) -> int:
         try:
             return shown(comparison.run(), option)
         except KeyboardInterrupt:
-            print(f"interrupted; --resume {kept.file} goes on", flush=True)
-            return INTERRUPTED
+            print(f"--resume {kept.file} goes on", flush=True)
+            raise
 
 
 def _kept(resume: Path | None, about: dict[str, object]) -> PairsFile:

@@ -7,6 +7,7 @@ import math
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -407,6 +408,32 @@ def test_a_planted_slowdown_goes_red_and_its_twin_stays_green(checkout: Path) ->
     assert not list((checkout / ".benchmarks" / "paired").glob("*/"))
     listed = subprocess.run(["git", "worktree", "list"], cwd=checkout, capture_output=True, text=True).stdout
     assert len(listed.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_an_interrupted_comparison_is_gone_on_with(checkout: Path) -> None:
+    """Its worktree is gone, its pairs are kept; another threshold's are not taken for them."""
+    command = [sys.executable, "-m", "ci.gate", "paired", "--base", "HEAD", "-k", "b1-"]
+    options = ["--", "--suite", "suite.yaml"]
+    with subprocess.Popen([*command, *options], cwd=checkout, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("series 1, pair 1"):
+                process.send_signal(signal.SIGTERM)
+        assert process.wait() == 130
+    (file,) = (checkout / ".benchmarks" / "paired").glob("*")
+    assert len(file.read_text().splitlines()) == 2
+    listed = subprocess.run(["git", "worktree", "list"], cwd=checkout, capture_output=True, text=True).stdout
+    assert len(listed.splitlines()) == 1
+    resumed = [*command, "--resume", str(file), "--pairs", "1"]
+    done = subprocess.run([*resumed, *options], cwd=checkout, capture_output=True, text=True)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "1 pair, of 6 at the least" in done.stdout
+    done = subprocess.run(
+        [*resumed, "--threshold", "7%", *options], cwd=checkout, capture_output=True, text=True
+    )
+    assert done.returncode == 4
+    assert re.fullmatch(r"ERROR: --resume .*: threshold was '0.05', and now is '0.07'; .*\n", done.stderr)
 
 
 def test_bases_are_refs_environments_and_engines(tmp_path: Path) -> None:
