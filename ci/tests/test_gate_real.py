@@ -1,4 +1,4 @@
-"""The gate on this machine's own noise: the command's way through real comparisons, with sides that are not."""
+"""The gate on a machine's own noise: its way through real comparisons, with sides that are not real."""
 
 from __future__ import annotations
 
