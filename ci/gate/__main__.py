@@ -1,7 +1,8 @@
 """`python -m ci.gate RUN...` judges a run, `python -m ci.gate accept RUN` makes one a baseline.
 
 `python -m ci.gate paired --base BASE` measures base and new side by side, and judges that;
-`python -m ci.gate calibrate` prints how often the gate itself is wrong.
+`python -m ci.gate calibrate` prints how often the gate itself is wrong;
+`python -m ci.gate trends FOLDER` where over many runs cases became slower or faster, as advice.
 
 Exit codes: 0 pass, 1 regressed, 2 cannot judge, 4 bad input, 130 interrupted.
 """
@@ -28,9 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; the exit code comes back."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        command = (
-            {"accept": _accept, "paired": _paired, "calibrate": _calibrate}.get(words[0]) if words else None
-        )
+        commands = {"accept": _accept, "paired": _paired, "calibrate": _calibrate, "trends": _trends}
+        command = commands.get(words[0]) if words else None
         return _judge(words) if command is None else command(words[1:])
     except InputError as error:
         print(f"ERROR: {error}", file=sys.stderr)
@@ -112,6 +112,12 @@ def _accept(words: Sequence[str]) -> int:
 
 def _paired(words: Sequence[str]) -> int:
     from ci.gate.command_paired import main  # numpy takes a moment
+
+    return main(words)
+
+
+def _trends(words: Sequence[str]) -> int:
+    from ci.gate.trends import main
 
     return main(words)
 
