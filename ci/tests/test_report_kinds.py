@@ -147,9 +147,8 @@ def test_a_prediction_leaves_its_own_case_out() -> None:
     memory, is expected at the median of both.
     """
     half, quarter = ({"limits": {"peaks": {"measured": PEAKS}, "of_bound": share}} for share in (0.5, 0.25))
-    (figure,) = of_kind(
-        "batch size", sample(1, 0.6, changes=half), sample(2, 2.0, changes=quarter), sample(4, None)
-    )
+    known = (sample(1, 0.6, changes=half), sample(2, 2.0, changes=quarter))
+    (figure,) = of_kind("batch size", *known, sample(4, None))
     found = {(one["batch_size"], one["look"]): one["latency_ms"] for one in figure.points}
     assert found == {
         (1, "measured"): 600, (2, "measured"): 2000, (1, "predicted"): pytest.approx(1200),
@@ -157,6 +156,9 @@ def test_a_prediction_leaves_its_own_case_out() -> None:
     }  # fmt: skip
     assert {one["source"] for one in figure.points if one["look"] != "measured"} == {"predicted"}
     assert of_kind("batch size", sample(1), sample(1, lengths=(100, 12))) == []
+    too_large = sample(8, None, changes={"predicted_memory": {"total_bytes": 10**12}})
+    (figure,) = of_kind("batch size", *known, too_large)
+    assert {one["batch_size"] for one in figure.points} == {1, 2}, "nothing is expected of what cannot fit"
 
 
 def test_prefill_and_decode_stand_apart_with_their_intervals_and_bounds() -> None:
@@ -325,6 +327,12 @@ def test_a_trend_shows_the_run_in_which_a_case_got_slower(tmp_path: Path) -> Non
     (point,) = [p for p in figure.points if (p["case"], p["number"]) in red and p["number"] == 13]
     assert point["ratio"] == pytest.approx(1.12, abs=0.02)
     assert point["run"] == "2026-01-13 000000c"
+    ends = next(one for one in read_samples([tmp_path / "run_012.json"]) if one.point.batch_size == 4).record
+    middle = ends["latency_median_s"] / point["ratio"]
+    interval = ends["latency_interval"]
+    assert (point["low"] * middle, point["high"] * middle) == pytest.approx(
+        (interval["low"], interval["high"])
+    )
     assert {p["verdict"] for p in figure.points if p["number"] == 1} == {"not judged"}
     shape = spec(figure)["layer"][-1]["encoding"]["shape"]
     assert shape["field"] == "verdict"
