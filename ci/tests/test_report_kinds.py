@@ -390,3 +390,23 @@ def test_no_part_of_a_record_can_break_a_figure(path: str) -> None:
         ]
         for figure in figures(samples):
             json.dumps(spec(figure), allow_nan=False)
+
+
+def test_hostile_texts_are_texts(tmp_path: Path) -> None:
+    """Whatever a history calls its model, day and commit stands in the drawing as text, and is no element."""
+    pytest.importorskip("vl_convert")
+    evil = "</text><script>alert('x')</script>\"]+alert(1)//{0}" + "y" * 500
+    for number in range(4):
+        day = run([record(evil, batch, 1.0) for batch in (1, 2)], number)
+        day["datetime"], day["commit_info"]["id"] = "'];alert(1)//<b>", '"+a()//'
+        (tmp_path / f"{number}.json").write_text(json.dumps(day))
+    found = figures(read_samples([tmp_path]))
+    assert {one.kind for one in found} == {"batch size", "prefill", "decode", "roofline", "memory", "trend"}
+    for figure in found:
+        drawn = ElementTree.fromstring(svg(spec(figure)))
+        tags = {one.tag.partition("}")[2] for one in drawn.iter()}
+        assert tags <= {"svg", "rect", "g", "path", "line", "text", "tspan", "defs", "clipPath"}, figure.kind
+        assert float(drawn.get("width", "0")) < 1200
+        texts = "\n".join("".join(one.itertext()) for one in drawn.iter())
+        assert "</text><script>alert('x')</script>" in texts or figure.kind == "trend"
+    assert "'];alert(1 \"+a()//" in texts
