@@ -122,6 +122,20 @@ def assert_marks_are_points(figure: Figure) -> None:
         assert (along, up) == pytest.approx((point[x["field"]], point[y["field"]]), rel=1e-6)
 
 
+def test_a_model_that_was_measured_stands_beside_its_published_self(tmp_path: Path) -> None:
+    """One figure, two marks: the 40 published points of MPT-7B, and this machine's own."""
+    own = [record("mpt7b", batch, 0.5 * batch, hardware="1xh100_80gb", lengths=(512, 64)) for batch in (1, 2)]
+    (tmp_path / "own.json").write_text(json.dumps(run(own, 0)))
+    found = {one.name: one for one in figures(read_samples([BASELINES / "published", tmp_path]))}
+    figure = found["hardware_mpt7b_512_64"]
+    assert [one["source"] for one in figure.points].count("published") == 40
+    assert [(one["series"], one["latency_ms"]) for one in figure.points if one["source"] == "measured"] == [
+        ("1xh100_80gb hf", 500), ("1xh100_80gb hf", 1000)
+    ]  # fmt: skip
+    shape = spec(figure)["layer"][-1]["encoding"]["shape"]["scale"]
+    assert shape == {"domain": ["measured", "published"], "range": ["circle", "diamond"]}
+
+
 def test_texts_are_texts_and_a_figure_is_legible_on_any_ground(stored: dict[str, Figure]) -> None:
     """Title, note and names of curves can be read out of the file; the ground is white; no font is loaded."""
     pytest.importorskip("vl_convert")
