@@ -1,6 +1,6 @@
-"""README's table of metrics, made of the docstrings that define them.
+"""The table of metrics in fixtures/core/README.md, made of the docstrings that define them.
 
-python -m ci.definitions          write the table into README.md
+python -m ci.definitions          write the table
 python -m ci.definitions --check  exit code 1 where it is not current
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from fixtures.core.metrics import METRICS
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+README = Path(__file__).resolve().parents[1] / "fixtures" / "core" / "README.md"
 BEGIN, END = "<!-- metrics: python -m ci.definitions -->", "<!-- end of metrics -->"
 FIELDS = ("Formula", "Unit", "Undefined", "Source")
 
@@ -48,7 +48,7 @@ def with_table(readme: str) -> str:
     head, begin, rest = readme.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"README.md has no lines {BEGIN} and {END}")
+        raise ValueError(f"{README.name} has no lines {BEGIN} and {END}")
     return f"{head}{BEGIN}\n\n{table()}\n\n{END}{tail}"
 
 
@@ -62,7 +62,10 @@ def main(arguments: Sequence[str]) -> int:
     if not arguments:
         README.write_text(new, encoding="utf-8")
     elif old != new:
-        print("README.md: the table of metrics is not current; run python -m ci.definitions", file=sys.stderr)
+        print(
+            "fixtures/core/README.md: the table of metrics is not current; run python -m ci.definitions",
+            file=sys.stderr,
+        )
         return 1
     return 0
 

@@ -32,13 +32,15 @@ def fingerprint(record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str | None:
+def difference(
+    ours: Mapping[str, Any], theirs: Mapping[str, Any], whose: str = "the baseline's"
+) -> str | None:
     """The first field in which two fingerprints differ, and both values; None where they can be compared."""
     for name, value in ours.items():
         if theirs.get(name) != value:
             if isinstance(value, Mapping):
                 return f"{name} is another one"
-            return f"{name} is {_shown(value)}, the baseline's is {_shown(theirs.get(name))}"
+            return f"{name} is {_shown(value)}, {whose} is {_shown(theirs.get(name))}"
     return None
 
 

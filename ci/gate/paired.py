@@ -2,157 +2,145 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
-from ci.gate import sequential
-from ci.gate.sides import Side
+import numpy as np
+
+from ci.gate import counters
+from ci.gate.pairs_file import PairsFile
+from ci.gate.sequential import LEAST_PAIRS, Rule, Series
+from ci.gate.sides import Took
 from ci.gate.verdicts import Verdict, Word
-from fixtures.core.errors import InputError
 from fixtures.core.text import duration
 
-ALPHA, BETA = 0.002, 0.01  # of one series; what is red is red in two that know nothing of each other
 MOST_PAIRS = 40
 FIRST, SECOND = 1, 2
 
-Measure = Callable[[Sequence[str]], Mapping[str, float]]
-
-
-@dataclass
-class Series:
-    """The log ratios of each case's pairs so far, and what was decided."""
-
-    ratios: dict[str, list[float]] = field(default_factory=dict)
-    slower: dict[str, bool] = field(default_factory=dict)
+Measure = Callable[[Sequence[str]], Mapping[str, Took]]
 
 
 @dataclass
 class Comparison:
-    """Runs pairs; `measure` has the two sides, base first, each giving log seconds by case.
+    """Runs pairs; `measure` has the two sides, base first.
 
-    `file` keeps every pair as a line of JSON, so that what was stopped can be gone on with.
+    `threshold` is a log ratio. `kept` has every pair on the disk, so that what was stopped can be gone on
+    with. Where the two sides are to do the same work, `same_work`, a counter that differs is red by itself.
     """
 
     cases: Sequence[str]
     measure: tuple[Measure, Measure]
     threshold: float
-    file: Path
+    kept: PairsFile
     say: Callable[[str], None]
     most_pairs: int = MOST_PAIRS
     limit_s: float = math.inf
-    alpha: float = ALPHA
-    series: dict[int, Series] = field(default_factory=lambda: {FIRST: Series(), SECOND: Series()})
-    lost: dict[str, str] = field(default_factory=dict)
+    same_work: bool = True
+    ended: dict[str, tuple[Word, str]] = field(default_factory=dict)  # by something else than time
+    _series: dict[int, tuple[list[str], Series]] = field(default_factory=dict)
 
     def run(self) -> list[Verdict]:
         """Both series; the verdicts of all cases."""
         start = time.monotonic()
-        self._read()
-        self._run_series(FIRST, self.cases, start)
-        red = [case_id for case_id, slower in self.series[FIRST].slower.items() if slower]
+        first = self._run_series(FIRST, list(self.cases), start)
+        red = [case_id for row, case_id in enumerate(self.cases) if first.decided[row] == 1]
         if red:
             self.say(f"{len(red)} slower, such as {red[0]}: measured again, on its own")
             self._run_series(SECOND, red, start)
         return [self._verdict(case_id) for case_id in self.cases]
 
-    def _run_series(self, number: int, cases: Sequence[str], start: float) -> None:
-        series = self.series[number]
-        pairs = max((len(one) for one in series.ratios.values()), default=0)
-        self._decide(series)
-        while pairs < self.most_pairs:
-            open_ones = [one for one in cases if one not in series.slower and one not in self.lost]
-            if not open_ones:
-                return
+    def pairs(self, case_id: str) -> list[float]:
+        """The log ratios of a case, of both series."""
+        return [one for cases, series in self._of(case_id) for one in series.of(cases.index(case_id))]
+
+    def _run_series(self, number: int, cases: list[str], start: float) -> Series:
+        series = Series(Rule.of_run(self.threshold, len(self.cases)), len(cases))
+        self._series[number] = (cases, series)
+        for ratios, ended in self.kept.pairs(number):
+            self._add(series, cases, ratios, ended)
+        while series.is_open.any():
+            if series.pairs >= self.most_pairs:
+                self.say(f"series {number}: {self.most_pairs} pairs are spent")
+                break
             if time.monotonic() - start > self.limit_s:
                 self.say("the time is spent")
-                return
-            pairs += 1
-            found: dict[str, list[float]] = {}
-            for side in (0, 1) if pairs % 2 else (1, 0):  # base, new, new, base
-                took = self.measure[side](open_ones)
-                for case_id in open_ones:
-                    if case_id in took:
-                        found.setdefault(case_id, []).append(took[case_id] * (1 if side else -1))
-                    else:
-                        self.lost[case_id] = "the new side" if side else "the base"
-            ratios = {case_id: sum(both) for case_id, both in found.items() if len(both) == 2}
-            self._add(series, ratios)
-            self._keep(number, ratios)
-            self._decide(series)
+                break
+            ratios, ended = self._measured(
+                [case_id for row, case_id in enumerate(cases) if series.is_open[row]], series.pairs
+            )
+            self.kept.add(number, ratios, ended)
+            self._add(series, cases, ratios, ended)
             spent = duration(time.monotonic() - start)
-            still = len([one for one in open_ones if one not in series.slower])
-            self.say(f"series {number}, pair {pairs}: {still} of {len(cases)} cases are open, {spent}")
+            still = int(series.is_open.sum())
+            self.say(f"series {number}, pair {series.pairs}: {still} of {len(cases)} cases are open, {spent}")
+        return series
 
-    def _decide(self, series: Series) -> None:
-        sd = self._deviation()
-        for case_id, ratios in series.ratios.items():
-            if case_id not in series.slower:
-                decided = sequential.decide(ratios, sd, self.threshold, self.alpha, BETA)
-                if decided is not None:
-                    series.slower[case_id] = decided
+    def _measured(
+        self, ids: Sequence[str], done: int
+    ) -> tuple[dict[str, float], dict[str, tuple[Word, str]]]:
+        """One pair: log ratios, and what of the others there is to say. Base, new, new, base."""
+        took: dict[int, Mapping[str, Took]] = {}
+        for side in (0, 1) if done % 2 == 0 else (1, 0):
+            took[side] = self.measure[side](ids)
+        ratios: dict[str, float] = {}
+        ended: dict[str, tuple[Word, str]] = {}
+        for case_id in ids:
+            base, new = took[0].get(case_id), took[1].get(case_id)
+            if base is None or base.log_s is None:
+                ended[case_id] = (Word.MISSING, "the base has no number for it")
+            elif new is None:
+                ended[case_id] = (Word.MISSING, "the new side has no number for it")
+            elif new.log_s is None:
+                ended[case_id] = (Word.OUT_OF_MEMORY, "the base was measured")
+            elif self.same_work and (reason := counters.changed(new.record, base.record)) is not None:
+                ended[case_id] = (Word.REGRESSED, f"a counter has changed: {reason}")
+            else:
+                ratios[case_id] = new.log_s - base.log_s
+        return ratios, ended
 
-    def _deviation(self) -> float | None:
-        """Of a pair, by all that there are: how much they scatter tells nothing of where they lie."""
-        return sequential.deviation(
-            {f"{number} {name}": r for number, one in self.series.items() for name, r in one.ratios.items()}
-        )
+    def _add(
+        self,
+        series: Series,
+        cases: Sequence[str],
+        ratios: Mapping[str, float],
+        ended: Mapping[str, tuple[Word, str]],
+    ) -> None:
+        """A pair; what it has nothing of is open no longer."""
+        rows = [row for row in range(len(cases)) if series.is_open[row]]
+        for row in rows:
+            if (case_id := cases[row]) not in ratios:
+                self.ended[case_id] = ended.get(case_id, (Word.MISSING, "a pair has no number for it"))
+                series.leave_out(row)
+        series.add(np.array([ratios[cases[row]] for row in rows if cases[row] in ratios]))
+
+    def _of(self, case_id: str) -> list[tuple[list[str], Series]]:
+        return [one for one in self._series.values() if case_id in one[0]]
 
     def _verdict(self, case_id: str) -> Verdict:
-        first, second = self.series[FIRST], self.series[SECOND]
-        ratios = [*first.ratios.get(case_id, ()), *second.ratios.get(case_id, ())]
-        ratio = math.exp(statistics.median(ratios)) if ratios else None
-        pairs = f"{len(ratios)} pairs"
-        if case_id in self.lost:
-            return Verdict(case_id, Word.MISSING, f"{self.lost[case_id]} has no number for it", ratio)
-        slower, confirmed = first.slower.get(case_id), second.slower.get(case_id)
-        if slower is False or (slower and confirmed is False):
+        logs = self.pairs(case_id)
+        ratio = math.exp(statistics.median(logs)) if logs else None
+        if case_id in self.ended:
+            return Verdict(case_id, *self.ended[case_id], ratio)
+        pairs = f"{len(logs)} pair{'s' * (len(logs) != 1)}"
+        decided = [int(series.decided[cases.index(case_id)]) for cases, series in self._of(case_id)]
+        if -1 in decided:
             return Verdict(case_id, Word.PASS, pairs, ratio, visible=math.expm1(self.threshold))
-        if slower and confirmed:
+        if decided == [1, 1]:
             return Verdict(case_id, Word.REGRESSED, f"in two series, {pairs}", ratio)
-        sd = self._deviation()
+        cases, series = self._of(case_id)[-1]
+        sd = series.deviation(cases.index(case_id))
         if sd is None:
-            return Verdict(case_id, Word.INCONCLUSIVE, f"{pairs} are too few", ratio)
-        needed = sequential.pairs_needed(sd, self.threshold, self.alpha, BETA)
-        reason = f"{pairs}; they differ by {100 * sd:.1f} %, so about {needed} are needed"
+            few = f"{pairs}, of {LEAST_PAIRS} at the least in each series"
+            return Verdict(case_id, Word.INCONCLUSIVE, few, ratio)
+        needed = series.rule.pairs_needed(sd)
+        reason = f"{pairs}; they differ by {100 * sd:.1f} %, so about {needed} a series are needed"
         return Verdict(case_id, Word.INCONCLUSIVE, reason, ratio)
 
-    def _add(self, series: Series, ratios: Mapping[str, float]) -> None:
-        for case_id, ratio in ratios.items():
-            series.ratios.setdefault(case_id, []).append(ratio)
 
-    def _keep(self, number: int, ratios: Mapping[str, float]) -> None:
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        with self.file.open("ab") as lines:
-            lines.write(json.dumps({"series": number, "ratios": ratios}).encode() + b"\n")
-
-    def _read(self) -> None:
-        """What an earlier start has found; a line that is torn is left out."""
-        if not self.file.exists():
-            return
-        for text in self.file.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                values = json.loads(text)
-                found, series = dict(values["ratios"]), self.series[values["series"]]
-                ratios = {case_id: float(found[case_id]) for case_id in self.cases if case_id in found}
-            except (ValueError, KeyError, TypeError):
-                continue
-            if not all(map(math.isfinite, ratios.values())):
-                raise InputError(f"{self.file}: holds ratios that are none; remove it")
-            self._add(series, ratios)
-        self.say(f"gone on with {self.file.name}")
-
-
-def measured_by(side: Side, options: Sequence[str]) -> Measure:
-    """A side's fresh process, with a history that is thrown away."""
-
-    def measure(ids: Sequence[str]) -> Mapping[str, float]:
-        with tempfile.TemporaryDirectory() as folder:
-            return side.measure(ids, options, Path(folder) / "history.json")
-
-    return measure
+def measured_by(side: Any, options: Sequence[str]) -> Measure:
+    """A side's fresh process."""
+    return lambda ids: side.measure(ids, options)

@@ -2,94 +2,164 @@
 
 Of a pair there is the log of the ratio of its two medians. A. Wald, Sequential Tests of Statistical
 Hypotheses, Ann. Math. Statist. 16(2), 1945: the log likelihood ratio of a mean of d against one of 0 is
-summed up, and the test ends where it leaves the interval of `bounds`.
+followed, and the test ends where it leaves the interval of `bounds`.
 
-What it takes to be known, the standard deviation of a pair, is estimated from all cases together, robustly,
-and taken at the upper end of what it may be; single pairs that lie far out count as one at two of them.
+A pair that was disturbed must not count for more than one, so of n pairs the mean without the highest and the
+lowest fifth stands for all, and its variance is what K. K. Yuen, Biometrika 61(1), 1974, gives for it. What
+Wald takes to be known is estimated: a case's variance is its own or that of all cases of the run pooled,
+whichever is larger, the pooled one at the upper end of what it may be. What all cases of a process share is
+in each of them, and tells as much of it as one case does: its degrees of freedom are put together with those
+of the rest by F. E. Satterthwaite, Biometrics Bulletin 2(6), 1946.
 """
 
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Mapping, Sequence
-from functools import cache
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
 
 LEAST_PAIRS = 6  # of fewer, the scatter of a case says little
-_MAD = 1.4826  # of a normal distribution: standard deviation / median absolute deviation
-_CLIPPED = 2.0  # standard deviations from the median: what lies further counts as this
-# A pair that was disturbed counts as clipped, but a sum of such pairs scatters more than the core of them
-# does: by simulation, so much keeps the rates of `bounds` where one of five pairs is disturbed
-_CAUTION = 1.15
-_SURE = 0.9  # that the standard deviation is no larger than what is used
+TRIMMED = 0.2  # at each end: what may be disturbed, and no more than 12 % lost where nothing is
+_SURE = 0.9  # that the pooled variance is no larger than what is used
+RUN_ALPHA = 0.005  # false alarms a run, all cases together, if sigma were known; half of what is promised
+MOST_ALPHA = 0.005  # of one series, however few the cases
+BETA = 0.01  # of one series
 
-Ratios = Mapping[str, Sequence[float]]  # by case, the log ratios new / base of its pairs
+Rows = NDArray[np.float64]  # (cases, pairs): log ratios new / base
+Each = NDArray[np.float64]  # (cases,)
 
 
-def deviation(ratios: Ratios, stored: float = 0.0) -> float | None:
-    """The standard deviation of a pair, pooled over cases around their medians; None where none is known.
+@dataclass(frozen=True)
+class Rule:
+    """What is asked of each case: a slowdown of `threshold`, a log ratio, or none.
 
-    The larger of what was `stored` and what these pairs say, at the upper end of its 90 % interval.
+    `alpha` is the chance that one series calls the same slower, `beta` that it misses the threshold.
     """
-    known = [list(one) for one in ratios.values() if len(one) >= LEAST_PAIRS]
-    dof = sum(len(one) - 1 for one in known)
-    if not known:
-        return None
-    rest = []
-    for one in known:
-        middle = statistics.median(one)
-        rest += [abs(x - middle) * _unbiased(len(one)) for x in one]
-    return max(stored, _CAUTION * _MAD * statistics.median(rest) * _inflation(dof), 1e-6)
+
+    threshold: float
+    alpha: float
+    beta: float = BETA
+
+    @classmethod
+    def of_run(cls, threshold: float, cases: int) -> Rule:
+        """What is red is red in two series: the square of alpha is shared out among the cases."""
+        return cls(threshold, min(MOST_ALPHA, math.sqrt(RUN_ALPHA / max(cases, 1))))
+
+    def bounds(self) -> tuple[float, float]:
+        """Log likelihood ratios: at or below the first it is not slower, at or above the second it is."""
+        return math.log(self.beta / (1 - self.alpha)), math.log((1 - self.beta) / self.alpha)
+
+    def pairs_needed(self, deviation: float) -> int:
+        """About how many a case takes that is the same, by Wald's expectation; at the least the fewest."""
+        low, high = self.bounds()
+        expected = ((1 - self.alpha) * low + self.alpha * high) / (-((self.threshold / deviation) ** 2) / 2)
+        return max(math.ceil(expected), LEAST_PAIRS)
 
 
-def _unbiased(n: int) -> float:
-    """What the median absolute deviation of n values around their own median is too small by.
+def trimmed(ratios: Rows) -> tuple[Each, Each, Rows, int]:
+    """Of each row the trimmed mean, the variance that one pair counts with, and what remains of the pairs.
 
-    C. Croux, P. J. Rousseeuw, Time-efficient algorithms for two highly robust estimators of scale,
-    Computational Statistics 1, 1992.
+    The variance of the mean is the second / the number of pairs. What remains are the pairs, drawn in to the
+    outermost ones that are not trimmed, without their mean. Last the degrees of freedom.
     """
-    few = {6: 1.200, 7: 1.140, 8: 1.129, 9: 1.107}
-    return few.get(n, n / (n - 0.8))
+    pairs = ratios.shape[1]
+    cut = int(TRIMMED * pairs)
+    kept = pairs - 2 * cut
+    parted = np.partition(ratios, sorted({cut, pairs - cut - 1}), axis=1)
+    low, high = parted[:, cut], parted[:, pairs - cut - 1]
+    drawn_in = np.clip(ratios, low[:, None], high[:, None])
+    mean = (drawn_in.sum(axis=1) - cut * (low + high)) / kept
+    drawn_in -= drawn_in.mean(axis=1, keepdims=True)
+    squares = np.einsum("ij,ij->i", drawn_in, drawn_in)
+    return mean, pairs * squares / (kept * (kept - 1)), drawn_in, kept - 1
 
 
-@cache
-def _inflation(dof: int) -> float:
-    """The upper end of what a standard deviation may be, over the estimate; less is known by the median."""
-    from scipy.stats import chi2
+class Series:
+    """Pairs of all cases of a run, pair by pair; each case is open until it is decided.
 
-    effective = max(0.37 * dof, 1.0)  # the efficiency of the median absolute deviation
-    return math.sqrt(effective / float(chi2.ppf(1 - _SURE, effective)))
-
-
-def bounds(alpha: float, beta: float) -> tuple[float, float]:
-    """Log likelihood ratios: at or below the first it is not slower, at or above the second it is.
-
-    `alpha` is the chance to call the same slower, `beta` to miss a slowdown of the threshold.
+    For simulation there may be many runs side by side: `run` has the number of each row's, ascending.
     """
-    return math.log(beta / (1 - alpha)), math.log((1 - beta) / alpha)
+
+    def __init__(self, rule: Rule, rows: int, run: NDArray[np.intp] | None = None) -> None:
+        self.rule = rule
+        self.pairs = 0
+        self.decided: NDArray[np.int8] = np.zeros(rows, np.int8)  # 1: slower; -1: not slower
+        self.is_open: NDArray[np.bool_] = np.ones(rows, bool)
+        self.taken: NDArray[np.intp] = np.zeros(rows, np.intp)  # pairs of each row
+        self._ratios: Rows = np.empty((rows, 2 * LEAST_PAIRS))
+        self._run = np.zeros(rows, np.intp) if run is None else run
+        runs = int(self._run.max(initial=0)) + 1
+        # of rows that are decided: sums of squares, degrees of freedom; and the share of all that is common
+        self._closed: Each = np.zeros(runs)
+        self._closed_dof: Each = np.zeros(runs)
+        self._common: Each = np.ones(runs)
+        self._variance: Each = np.full(rows, np.nan)
+
+    def add(self, ratios: Each) -> None:
+        """One more pair of each open row; decides what can be decided."""
+        rows = np.flatnonzero(self.is_open)
+        if self.pairs == self._ratios.shape[1]:
+            self._ratios = np.concatenate([self._ratios, np.empty_like(self._ratios)], axis=1)
+        self._ratios[rows, self.pairs] = ratios
+        self.pairs += 1
+        self.taken[rows] = self.pairs
+        if self.pairs >= LEAST_PAIRS and len(rows):
+            self._decide(rows)
+
+    def leave_out(self, row: int) -> None:
+        """No more pairs of this row, which stays undecided."""
+        self.is_open[row] = False
+
+    def of(self, row: int) -> list[float]:
+        """Its log ratios."""
+        return [float(one) for one in self._ratios[row, : self.taken[row]]]
+
+    def deviation(self, row: int) -> float | None:
+        """The standard deviation that one of its pairs counts with; None where too few are there."""
+        return None if np.isnan(self._variance[row]) else math.sqrt(self._variance[row])
+
+    def _decide(self, rows: NDArray[np.intp]) -> None:
+        ratios = self._ratios[:, : self.pairs]
+        mean, own, rest, dof = trimmed(ratios if len(rows) == len(ratios) else ratios[rows])
+        run = self._run[rows]
+        pooled = self._pooled(run, own, rest, dof)
+        variance = np.maximum(np.maximum(pooled[run], own), 1e-12)
+        self._variance[rows] = variance
+        d = self.rule.threshold
+        likelihood = self.pairs * d * (mean - d / 2) / variance
+        low, high = self.rule.bounds()
+        decided = np.where(likelihood >= high, 1, np.where(likelihood <= low, -1, 0))
+        self.decided[rows] = decided
+        done = decided != 0
+        self.is_open[rows[done]] = False
+        self._closed += np.bincount(run[done], dof * own[done], len(self._closed))
+        self._closed_dof += dof * np.bincount(run[done], minlength=len(self._closed))
+
+    def _pooled(self, run: NDArray[np.intp], own: Each, rest: Rows, dof: int) -> Each:
+        """By run the variance over its open and its decided cases, at the upper end of what it may be."""
+        there, starts, cases = np.unique(run, return_index=True, return_counts=True)
+        all_dof = self._closed_dof[there] + dof * cases
+        pooled = (self._closed[there] + dof * np.add.reduceat(own, starts)) / all_dof
+        # the mean over cases scatters by 1 / cases where they share nothing, and as each does where all
+        means = np.add.reduceat(rest, starts, axis=0) / cases[:, None]
+        each = np.add.reduceat(np.einsum("ij,ij->i", rest, rest), starts) / cases
+        of_each = np.einsum("ij,ij->i", means, means) / np.maximum(each, 1e-300) * _inflation(float(dof))
+        several = cases > 1
+        share = (cases * of_each - 1) / np.maximum(cases - 1, 1)
+        self._common[there[several]] = np.clip(share, 0, 1)[several]
+        common = self._common[there]
+        effective = 1 / ((1 - common) ** 2 / all_dof + common**2 / dof)
+        found = np.zeros(len(self._closed))
+        found[there] = pooled * np.array([_inflation(round(one, 1)) for one in effective])
+        return found
 
 
-def likelihood(ratios: Sequence[float], deviation: float, threshold: float) -> float:
-    """The log of how much likelier a slowdown of the threshold, a log ratio, is than none."""
-    middle = statistics.median(ratios)
-    limit = _CLIPPED * deviation
-    clipped = (min(max(x, middle - limit), middle + limit) for x in ratios)
-    return sum(threshold / deviation**2 * (x - threshold / 2) for x in clipped)
+@lru_cache(maxsize=100_000)
+def _inflation(dof: float) -> float:
+    """The upper end of what a variance may be, over its estimate."""
+    from scipy.special import chdtri
 
-
-def decide(
-    ratios: Sequence[float], deviation: float | None, threshold: float, alpha: float, beta: float
-) -> bool | None:
-    """True: slower by the threshold; False: not slower; None: go on."""
-    if deviation is None or len(ratios) < LEAST_PAIRS:
-        return None
-    low, high = bounds(alpha, beta)
-    value = likelihood(ratios, deviation, threshold)
-    return True if value >= high else False if value <= low else None
-
-
-def pairs_needed(deviation: float, threshold: float, alpha: float, beta: float) -> int:
-    """About how many pairs a case takes that is the same: Wald's expected number, at the least the fewest."""
-    low, high = bounds(alpha, beta)
-    expected = ((1 - alpha) * low + alpha * high) / (-((threshold / deviation) ** 2) / 2)
-    return max(math.ceil(expected), LEAST_PAIRS)
+    return dof / float(chdtri(dof, _SURE))

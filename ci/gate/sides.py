@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fixtures.core.errors import InputError
 from fixtures.core.histories import read_history
 
 ROOT = Path(__file__).resolve().parents[2]
 _ENGINE = "engine="
+_FAILED = 1  # pytest's exit code: tests were run, and some of them failed
+_END_S = 60.0  # for a session that is told to end
+_INSTALLED = "import importlib.metadata as m; print(sorted({(d.name, d.version) for d in m.distributions()}))"
+
+
+@dataclass(frozen=True)
+class Took:
+    """Of a case in one process: log of its median seconds, None where it ran out of memory; its record."""
+
+    log_s: float | None
+    record: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -38,17 +53,50 @@ class Side:
             raise InputError(f"{self.name}: no case is chosen: {said[-1] if said else 'pytest says nothing'}")
         return found
 
-    def measure(self, ids: Sequence[str], options: Sequence[str], history: Path) -> dict[str, float]:
-        """Log of the median of each case that was measured, in one fresh process."""
+    def measure(self, ids: Sequence[str], options: Sequence[str]) -> dict[str, Took]:
+        """What each case took, in one fresh process; a case that it has nothing of is left out."""
         nodes = [f"benchmarks/test_generate.py::test_generate[{self._own(one)}]" for one in ids]
-        done = self._pytest(["--benchmark-only", "-q", *options, "--benchmark-json", str(history), *nodes])
-        if not history.exists():
-            said = (done.stderr + done.stdout).strip().splitlines()
-            raise InputError(
-                f"{self.name}: nothing was measured: {said[-1] if said else 'pytest says nothing'}"
+        with tempfile.TemporaryDirectory() as folder:
+            history = Path(folder) / "history.json"
+            done = self._pytest(
+                ["--benchmark-only", "-q", *options, "--benchmark-json", str(history), *nodes]
             )
-        measured = {one.case_id: one.median_s for one in read_history(history).measured}
-        return {one: math.log(s) for one in ids if (s := measured.get(self._own(one))) is not None}
+            if not history.exists():
+                if done.returncode == _FAILED:
+                    return {}
+                said = (done.stderr + done.stdout).strip().splitlines()
+                last = said[-1] if said else "pytest says nothing"
+                raise InputError(f"{self.name}: nothing was measured: {last}")
+            run = read_history(history)
+        measured = {one.case_id: one for one in run.measured}
+        found: dict[str, Took] = {}
+        for case_id in ids:
+            own = self._own(case_id)
+            if own in run.outcomes:
+                found[case_id] = Took(None, {})
+            elif own in measured and (median_s := measured[own].median_s) is not None:
+                found[case_id] = Took(math.log(median_s), measured[own].record)
+        return found
+
+    def state(self) -> dict[str, str]:
+        """What is measured, as far as it can be told: commit, changes since, what is installed."""
+        listed = self._said(["git", "ls-files", "-z", "--others", "--exclude-standard", "*.py", "*.yaml"])
+        others = [name for name in listed.split("\0") if name]
+        digest = hashlib.sha256(self._said(["git", "diff", "HEAD", "--binary"]).encode())
+        if others:
+            digest.update(self._said(["git", "hash-object", "--", *others]).encode())
+        return {
+            "commit": self._said(["git", "rev-parse", "HEAD"]).strip(),
+            "changes": digest.hexdigest()[:16],
+            "installed": hashlib.sha256(
+                self._said([self.python, "-I", "-c", _INSTALLED]).encode()
+            ).hexdigest()[:16],
+        }
+
+    def _said(self, command: Sequence[str]) -> str:
+        return subprocess.run(
+            command, cwd=self.folder, capture_output=True, text=True, errors="replace"
+        ).stdout
 
     def _own(self, case_id: str) -> str:
         """The id of the same case with this side's engine."""
@@ -60,14 +108,27 @@ class Side:
     def _pytest(self, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
         target = [] if any("::" in word for word in words) else ["benchmarks/test_generate.py"]
         env: Mapping[str, str] = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
-        return subprocess.run(
-            [self.python, "-P", "-m", "pytest", "-c", "pytest.ini", "--rootdir", ".", *words, *target],
+        command = [self.python, "-P", "-m", "pytest", "-c", "pytest.ini", "--rootdir", ".", *words, *target]
+        with subprocess.Popen(
+            command,
             cwd=self.folder,
             env=env,
-            capture_output=True,
-            text=True,
             stdin=subprocess.DEVNULL,
-        )
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        ) as process:
+            try:
+                out, error = process.communicate()
+            except BaseException:  # the session ends in order, its ranks with it
+                process.terminate()
+                try:
+                    process.communicate(timeout=_END_S)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                raise
+        return subprocess.CompletedProcess(command, process.returncode, out, error)
 
 
 @contextmanager
@@ -91,12 +152,16 @@ def opened(base: str, root: Path = ROOT) -> Iterator[Side]:
         raise InputError(
             f"--base {base}: is no git ref, no environment (a folder with bin/python) and no engine=NAME"
         )
-    folder = root / ".benchmarks" / "paired" / name[:12]
-    _git(root, "worktree", "add", "--detach", "--force", str(folder), name)
-    try:
-        yield Side(base, folder)
-    finally:
-        _git(root, "worktree", "remove", "--force", str(folder))
+    within = root / ".benchmarks" / "paired"
+    within.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{name[:12]}_", dir=within) as beside:
+        folder = Path(beside) / "base"
+        try:
+            _git(root, "worktree", "add", "--detach", str(folder), name)
+            yield Side(base, folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            _git(root, "worktree", "prune")
 
 
 def _git(root: Path, *words: str) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ci.report.chart import COLOURS, HEIGHT, SCHEMA, SHAPES, WIDTH
+from ci.report.chart import HEIGHT, SCHEMA, WIDTH
 from ci.report.figures import KINDS, Figure
+from ci.report.layers import COLOURS, SHAPES
 
 __all__ = ["COLOURS", "HEIGHT", "SCHEMA", "SHAPES", "WIDTH", "spec"]
 

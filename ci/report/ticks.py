@@ -33,8 +33,8 @@ def around(values: Iterable[float]) -> tuple[float, float]:
 def log_ticks(low: float, high: float) -> list[float]:
     """Round numbers of a logarithmic axis: whole powers of ten, with as much between them as is needed.
 
-    >>> log_ticks(15, 20_000), log_ticks(250, 700)
-    ([100.0, 1000.0, 10000.0], [300.0, 400.0, 500.0, 600.0, 700.0])
+    >>> log_ticks(0.9, 1100), log_ticks(250, 700)
+    ([1.0, 10.0, 100.0, 1000.0], [300.0, 400.0, 500.0, 600.0, 700.0])
     """
     first, last = math.floor(math.log10(low)), math.floor(math.log10(high))
     found: list[float] = []
@@ -43,7 +43,7 @@ def log_ticks(low: float, high: float) -> list[float]:
             value
             for exponent in range(first, last + 1)
             for step in steps
-            if low <= (value := step * 10.0**exponent) <= high * (1 + 1e-12)
+            if low <= (value := float(f"{step}e{exponent}")) <= high * (1 + 1e-12)
         ]
         if len(found) >= _FEWEST:
             break
@@ -54,10 +54,10 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def linear_ticks(low: float, high: float) -> list[float]:
-    """Multiples of 1, 2 or 5 of a power of ten, four to nine of them.
+    """Multiples of 1, 2 or 5 of a power of ten, three to ten of them.
 
-    >>> linear_ticks(0.97, 1.31)
-    [1.0, 1.1, 1.2, 1.3]
+    >>> linear_ticks(0.4, 1.1)
+    [0.4, 0.6, 0.8, 1.0]
     """
     unit = 10.0 ** math.floor(math.log10((high - low) / _FEWEST))
     step = (

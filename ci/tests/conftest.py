@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from ci.tests.fake_engine import FakeEngine, FakeWatch
 from fixtures import engines
 
 ROOT = Path(__file__).resolve().parents[2]
+_NUMBERS = itertools.count()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -23,6 +26,14 @@ def locks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("INFERENCE_LOCK_FOLDER", str(tmp_path_factory.mktemp("locks")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def own_locks(locks: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And one a test: what a test that failed has left running holds up no other."""
+    folder = Path(os.environ["INFERENCE_LOCK_FOLDER"]) / str(next(_NUMBERS))
+    folder.mkdir()
+    monkeypatch.setenv("INFERENCE_LOCK_FOLDER", str(folder))
 
 
 @pytest.fixture

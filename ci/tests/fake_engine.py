@@ -89,6 +89,7 @@ class FakeEngine:
 
     log: ClassVar[list[tuple[Any, ...]]] = []
     weights: ClassVar[list[weakref.ref[Weights]]] = []
+    made: ClassVar[list[weakref.ref[Weights]]] = []  # by calls that ran out of memory
     name = ""
     model: Weights | None = None
     lost = False
@@ -112,6 +113,7 @@ class FakeEngine:
         """Forget what earlier tests did."""
         cls.log.clear()
         cls.weights.clear()
+        cls.made.clear()
         cls.law = Law()
         cls.reasons, cls.work, cls.footprint, cls.room = (), None, None, (None, None)
         cls.peaks.clear()
@@ -149,6 +151,8 @@ class FakeEngine:
 
     def prepare(self, prompts: Sequence[Sequence[int]], output_len: int) -> Any:
         """The shape of the work."""
+        if self.made:
+            self.log.append(("left", sum(ref() is not None for ref in self.made)))
         self.log.append(("prepare", len(prompts), len(prompts[0]), output_len))
         return (len(prompts), len(prompts[0]), output_len)
 
@@ -163,6 +167,8 @@ class FakeEngine:
         self.log.append(("generate",))
         batch_size, input_len, output_len = work
         if self.name == "no_room_for_four" and batch_size >= 4:
+            made = Weights()  # held by the traceback, as all is that a call has made
+            self.made.append(weakref.ref(made))
             raise OutOfMemory("no room for 4")
         if self.name == "crashes" and self._calls() == 3:
             held_by_the_traceback = self.model

@@ -48,6 +48,25 @@ def test_a_transformer_counted_by_hand() -> None:
     assert prefill_flops(work, 1, 3) == pytest.approx(whole, rel=1e-3)
 
 
+def test_calls_of_operators_repeat_and_a_layer_has_its_own() -> None:
+    """Each of three layers as many as each of five, in whatever order they are counted; eager has others."""
+
+    def calls(layers: int, **engine: Any) -> dict[str, int]:
+        found: dict[str, int] = counted(case(own(**{**LLAMA, "num_hidden_layers": layers}), **engine))[
+            "operators"
+        ]
+        return found
+
+    three, four, five = calls(3), calls(4), calls(5)
+    assert calls(3) == three
+    for phase in ("prefill", "decode"):
+        layer = four[phase] - three[phase]
+        assert five[phase] - four[phase] == layer
+        assert layer >= 7 + 2 + 1  # products with matrices, norms, attention
+        assert 0 < three[phase] - 3 * layer < 100
+    assert calls(3, attention="eager") != three
+
+
 @pytest.mark.parametrize(
     ("name", "embedding_is_head"),
     [("mpt125m", True), ("mpt7b", True), ("falcon7b", True), ("llama7b", False), ("llama31_8b", False)],

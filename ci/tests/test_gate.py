@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from ci.gate import counters
 from ci.gate.__main__ import main
 from ci.gate.verdicts import Word, judge
 from ci.tests.conftest import ROOT, write_suite
@@ -196,6 +197,34 @@ def test_each_cause_has_its_verdict(
     assert (Word.NEW in {one.word for one in found}) == (change is rename)
 
 
+def test_calls_of_operators_are_a_counter_between_the_same_versions(
+    tmp_path: Path, baseline: list[History]
+) -> None:
+    """Records from before they were counted say nothing of them."""
+
+    def counted(decode: int, torch: str = "2.13.0+cpu") -> Callable[[dict[str, Any]], None]:
+        def change(values: dict[str, Any]) -> None:
+            bench(values)["extra_info"]["operators"] = {"prefill": 100, "decode": decode}
+            bench(values)["extra_info"]["versions"]["torch"] = torch
+
+        return change
+
+    assert of(judged(tmp_path, baseline, change=counted(90))).word == Word.PASS
+    folder = tmp_path / "counted"
+    folder.mkdir()
+    before = [read_history(run(folder, f"r{k}", change=counted(90))) for k in range(10)]
+    assert of(judged(tmp_path, before, change=counted(90))).word == Word.PASS
+    assert of(judged(tmp_path, before)).word == Word.PASS
+    found = of(judged(tmp_path, before, change=counted(91)))
+    assert (found.word, found.reason) == (
+        Word.REGRESSED,
+        "a counter has changed: operators decode is 91, and was 90",
+    )
+    new, old = (read_history(run(tmp_path, "other", change=counted(91, "9"))), before[0])
+    records = [next(m.record for m in one.measured if m.case_id == CASE) for one in (new, old)]
+    assert counters.changed(*records) is None
+
+
 def test_deepspeeds_version_matters_to_its_cases_alone(tmp_path: Path, baseline: list[History]) -> None:
     """Those of other engines stay comparable."""
 
@@ -270,7 +299,7 @@ def test_only_the_chosen_cases_are_judged(tmp_path: Path, capsys: pytest.Capture
         (["torn.json"], "torn.json: is no history"),
         (["empty"], "empty: no history in this folder"),
         (["other.json"], "other.json: holds no case of this suite"),
-        (["new.json", "--threshold", "x"], "argument --threshold: invalid _fraction value: 'x'"),
+        (["new.json", "--threshold", "x"], "argument --threshold: invalid fraction value: 'x'"),
         (["accept", "new.json", "--allow", "durty"], "--allow durty: is no reason to refuse a run; did "
          "you mean 'dirty'?"),
         ([], "the following arguments are required: run"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,26 @@ def test_failures_and_cases_that_were_not_chosen_are_passed_over() -> None:
     assert carried(entry({"benchmark": CURATED[0]}), {}, SESSION) == ({}, {})
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"outcome": 3, "benchmark": CURATED[0]},
+        {"outcome": {}},
+        {"outcome": {key: x for key, x in out_of_memory(CASES[ID], "x").items() if key != "after"}},
+        {"outcome": {key: x for key, x in out_of_memory(CASES[ID], "x").items() if key != "phase"}},
+        {"benchmark": {**CURATED[0], "param": []}},
+        {"benchmark": {**CURATED[0], "param": CURATED[1]["param"]}},
+        {"benchmark": {**CURATED[0], "group": json.loads("[" * 500 + "]" * 500)}},
+        {},
+    ],
+    ids=str.split("both empty no_after no_phase list another deep neither"),
+)  # fmt: skip
+def test_what_would_end_the_session_later_is_refused(values: dict[str, Any]) -> None:
+    """An entry is used again when the history is written, and where a later case runs out of memory."""
+    taken, refused = carried(entry(values), CASES, SESSION)
+    assert (taken, list(refused)) == ({}, [ID])
+
+
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
     lambda parts: st.lists(parts, max_size=3) | st.dictionaries(st.text(max_size=3), parts, max_size=3),
@@ -172,11 +193,18 @@ def test_a_file_that_is_no_journal_is_one_line(tmp_path: Path, text: str, said: 
     assert "\n" not in str(error.value)
 
 
-def test_no_file_a_folder_and_too_large_a_file_are_one_line(tmp_path: Path) -> None:
-    """The last is not read."""
+def test_no_file_a_folder_a_pipe_and_too_large_a_file_are_one_line(tmp_path: Path) -> None:
+    """The last two are not read."""
     with (tmp_path / "big").open("wb") as file:
         file.truncate(256 * 2**20 + 1)
-    for name, said in (("none", "cannot be read"), (".", "cannot be read"), ("big", "is larger than")):
+    os.mkfifo(tmp_path / "pipe")
+    wrong = {
+        "none": "cannot be read",
+        ".": "cannot be read",
+        "big": "is larger than",
+        "pipe": "is no file on",
+    }
+    for name, said in wrong.items():
         with pytest.raises(InputError, match=said):
             read_journal(tmp_path / name)
 

@@ -8,6 +8,7 @@ import resource
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,12 +19,15 @@ from ci.tests.conftest import histories, write_suite
 from ci.tests.fake_engine import FakeEngine
 from ci.tests.test_rank_failures import Session, try_all
 from ci.tests.test_ranks import TINY
+from fixtures import engines
 from fixtures.core import library
 from fixtures.core.case import Case, EngineSpec, ModelSpec, Point
 from fixtures.core.footprint import Footprint, Instant, Pass, Terms
 from fixtures.core.memory import CPU_MARGIN_BYTES
 from fixtures.core.outcome import needed_bytes, out_of_memory, ran_out_with_less
 from fixtures.core.tables import results_table
+from fixtures.engines.limits import Limits
+from fixtures.model import Handle
 
 pytest_plugins = ["pytester"]
 
@@ -127,6 +131,37 @@ def test_what_is_predicted_to_find_no_room_is_not_tried(
     records = [bench["extra_info"] for bench in history["benchmarks"]]
     assert [one["predicted_memory"]["total_bytes"] for one in records] == [81_000_000, 92_000_000]
     assert records[0]["predicted_memory_error"] == 81_000_000 / 1234 - 1
+
+
+def test_the_device_is_clean_after_a_want_of_memory(faked: pytest.Pytester) -> None:
+    """What the call had made is gone before the next case, in a process that collects nothing by itself."""
+    suite = write_suite(faked.path, "no_room_for_four", batch_sizes=[4, 2, 3])
+    conftest = faked.path / "conftest.py"
+    conftest.write_text(f"import gc\ngc.disable()\n{conftest.read_text()}")
+    result = faked.runpytest_subprocess("benchmarks", "--benchmark-only", "--suite", suite)
+    assert result.parseoutcomes() == {"passed": 2, "skipped": 1}
+    log = json.loads((faked.path / "log.json").read_text())
+    assert [entry[1] for entry in log if entry[0] == "left"] == [0, 0]
+
+
+def test_a_model_is_gone_before_its_blocks_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU's allocator keeps them, and another process of this machine would want them."""
+    FakeEngine.reset()
+    seen: list[int] = []
+
+    def empty_cache() -> None:
+        seen.append(sum(ref() is not None for ref in FakeEngine.weights))
+
+    cuda = SimpleNamespace(is_initialized=lambda: True, empty_cache=empty_cache)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    monkeypatch.setitem(engines.KINDS, "hf", "ci.tests.fake_engine:FakeEngine")
+    model = ModelSpec("m", {})
+    handle = Handle(replace(CASE, model=model), 17, Limits(60), isolate=False, counts={})
+    handle.ready()
+    assert len(FakeEngine.weights) == 1
+    handle.release()
+    assert seen == [0]
+    FakeEngine.reset()
 
 
 @pytest.mark.slow

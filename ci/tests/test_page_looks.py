@@ -101,7 +101,7 @@ def test_a_change_to_the_dark_recolours_the_figures(browser: Any, tmp_path: Path
     assert main([str(many(tmp_path / "run.json", 160)), "-o", str(file)]) == 0
     shown = Shown(browser, file, color_scheme="light")
     shown.page.locator("#figures").scroll_into_view_if_needed()
-    shown.page.wait_for_selector("figure .mark")
+    shown.page.wait_for_selector("figure:not([hidden]) .mark")
     fills = "[...document.querySelectorAll('figure .mark')].map((one) => getComputedStyle(one).fill)"
     light = set(shown.page.evaluate(f"() => {fills}"))
     assert {"rgb(27, 31, 36)", "rgb(0, 114, 178)"} < light
@@ -146,7 +146,7 @@ def test_a_screen_reader_finds_its_way(opened: str, browser: Any, file: Path) ->
     shown.page.locator("#find").fill("125m")  # the rules look at each cell of the table
     shown.page.wait_for_function("() => document.querySelectorAll('#table tbody tr').length < 30")
     shown.page.evaluate("() => document.querySelector('#figures').scrollIntoView()")
-    shown.page.wait_for_selector("figure .mark")
+    shown.page.wait_for_selector("figure:not([hidden]) .mark")
     if opened == "menu":
         shown.page.locator("details[data-facet=engine] summary").click()
     else:

@@ -255,3 +255,29 @@ def test_the_command_needs_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+CURVE = st.dictionaries(st.sampled_from([1, 4, 16]), st.integers(1, 40).map(lambda n: n / 10), min_size=1)
+
+
+@settings(deadline=None, derandomize=True)
+@given(
+    found=st.lists(st.tuples(CURVE, st.integers(1, 3)), min_size=1, max_size=5),
+    price=st.none() | st.floats(0.1, 9),
+    goal=SECONDS,
+)
+def test_answers_are_in_order_and_somebody_is_not_dominated(
+    found: list[tuple[dict[int, float], int]], price: float | None, goal: float
+) -> None:
+    """The best first; nobody is dominated by who is dominated by them; the first has the most tokens/s."""
+    asked = [curve(points, f"{n}xd{i}") for i, (points, n) in enumerate(found)]
+    prices = {} if price is None else {f"d{i}": price for i in range(len(found))}
+    answers = answer(asked, Target(latency_s=goal), prices)
+    met = [one for one in answers if one.best is not None]
+    speeds = [one.best.tokens_per_s for one in met if one.best is not None]
+    assert speeds == sorted(speeds, reverse=True)
+    assert answers[: len(met)] == met
+    by_label = {one.label: one for one in met}
+    for one in met:
+        assert not any(one.label in by_label[rival].dominated_by for rival in one.dominated_by)
+    assert not met or any(not one.dominated_by for one in met)

@@ -41,7 +41,7 @@ class Session:
     def start(self, *arguments: str, command: tuple[str, ...] = (sys.executable, "-m"), **env: str) -> None:
         """Start it; what it writes goes to `log`."""
         more = {"MARK": self.mark, "TMPDIR": str(self.folder / "tmp"), "PYTHONUNBUFFERED": "1", **env}
-        (self.folder / "tmp").mkdir()
+        (self.folder / "tmp").mkdir(exist_ok=True)
         with (self.folder / "log").open("w") as log:
             self.process = subprocess.Popen(
                 [*command, "pytest", "benchmarks", "--benchmark-only", "--suite", "suite.yaml", *arguments],
@@ -263,10 +263,12 @@ def test_when_pytest_is_killed_its_ranks_end_too(
 
 
 def test_in_a_launched_session_a_failed_rank_ends_it_and_what_is_finished_stays(session: Session) -> None:
-    """The other rank waits as long as a collective may take; then both know, and the history is written."""
-    session.start(
-        "--rank-timeout=15", command=(*TORCHRUN, "--nproc_per_node", "2", "--max_restarts", "0", "-m")
-    )
+    """The other rank waits as long as a collective may take; then both know, and the history is written.
+
+    A later one goes on with it: rank 0 reads the journal, and no rank measures what is in it.
+    """
+    torchrun = (*TORCHRUN, "--nproc_per_node", "2", "--max_restarts", "0", "-m")
+    session.start("--rank-timeout=15", command=torchrun)
     session.wait_for(f"{SHORT}  ")
     time.sleep(1.5)
     starve(session.rank(1))
@@ -275,6 +277,13 @@ def test_in_a_launched_session_a_failed_rank_ends_it_and_what_is_finished_stays(
     assert "no further case can run" in session.log
     (history,) = histories(session.folder)
     assert cases_of(history) == [SHORT]
+    session.start("--rank-timeout=60", "-k", "not out800", "--resume", command=torchrun)
+    assert session.end() == 0, session.log
+    assert "1 of 2 cases are in it" in session.log
+    assert "1 passed, 1 skipped" in session.log
+    resumed = histories(session.folder)[-1]
+    assert cases_of(resumed) == [SHORT, AFTER]
+    assert resumed["benchmarks"][0]["stats"] == history["benchmarks"][0]["stats"]
     session.check_nothing_is_left()
 
 

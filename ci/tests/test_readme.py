@@ -1,4 +1,4 @@
-"""The README's commands, each run in a copy of the project, and its figures, held against their histories."""
+"""The READMEs' commands, each run in a copy of the project, and their figures, held to their histories."""
 
 from __future__ import annotations
 
@@ -13,19 +13,26 @@ from typing import Any
 
 import pytest
 
-from ci.definitions import with_table
+from ci.definitions import README, with_table
 from ci.tests.conftest import ROOT
 from fixtures.core.metrics import METRICS
 from fixtures.core.tables import limits_table, parallel_table, results_table, split_table
 from fixtures.core.text import significant
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = [
-    command
-    for block in re.findall(r"^```sh\n(.*?)^```", README, re.M | re.S)
-    for command in block.splitlines()
+# The project's own first: its commands make what those of the folders' READMEs build on.
+SOURCES = [
+    ROOT / "README.md",
+    *(f for top in ("ci", "fixtures", "yamls") for f in (ROOT / top).rglob("README.md")),
 ]
-FILES = re.findall(r"^```yaml\n# (\S+)\n(.*?)^```", README, re.M | re.S)
+READMES = "\n".join(file.read_text(encoding="utf-8") for file in SOURCES)
+COMMANDS = list(
+    dict.fromkeys(
+        command
+        for block in re.findall(r"^```sh\n(.*?)^```", READMES, re.M | re.S)
+        for command in block.splitlines()
+    )
+)
+FILES = re.findall(r"^```yaml\n# (\S+)\n(.*?)^```", READMES, re.M | re.S)
 ENVIRONMENT = ROOT / ".venv"
 # What is said in a command itself comes later, and wins: ranks start for the commands that ask for them.
 # A fifth of a minute is enough for some cases of each.
@@ -42,7 +49,7 @@ needs_environment = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project as a new user has it, with this one's environment, the README's files and a checkpoint."""
+    """The project as a new user has it, with this one's environment, the READMEs' files and a checkpoint."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     folder = tmp_path_factory.mktemp("readme") / "project"
@@ -88,6 +95,17 @@ def test_every_command_works(command: str, copy: Path) -> None:
         assert ("resumed from" in done.stdout or "nothing to resume" in done.stdout) == ("--resume" in told)
 
 
+def test_every_link_to_a_file_leads_to_one() -> None:
+    """Of each README, from its own folder."""
+    links = [
+        (source, link)
+        for source in SOURCES
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", source.read_text(encoding="utf-8"))
+    ]
+    assert len(links) > 3
+    assert [str(source) for source, link in links if not (source.parent / link).exists()] == []
+
+
 def baselines(name: str) -> list[dict[str, Any]]:
     """The benchmarks of the histories of that name in ci/baselines, the oldest first."""
     files = sorted((ROOT / "ci" / "baselines" / "1xcpu").glob(f"{name}_*.json"))
@@ -95,10 +113,10 @@ def baselines(name: str) -> list[dict[str, Any]]:
 
 
 def test_the_table_is_that_of_the_history() -> None:
-    """Every row of the README's table, digit by digit."""
+    """Every row of the table, digit by digit."""
     records = [bench["extra_info"] for bench in baselines("default")]
     assert len(records) == 24
-    assert "\n".join(results_table(records)) in README
+    assert "\n".join(results_table(records)) in READMES
 
 
 def test_the_table_of_prefill_and_decode_is_that_of_its_history() -> None:
@@ -106,7 +124,7 @@ def test_the_table_of_prefill_and_decode_is_that_of_its_history() -> None:
     records = [bench["extra_info"] for bench in baselines("latency")]
     assert len(records) == 9
     assert all(record["split"]["fit"] for record in records)
-    assert "\n".join(split_table(records)) in README
+    assert "\n".join(split_table(records)) in READMES
 
 
 def test_the_table_of_bounds_is_that_of_its_history() -> None:
@@ -114,7 +132,7 @@ def test_the_table_of_bounds_is_that_of_its_history() -> None:
     records = [bench["extra_info"] for bench in baselines("latency")]
     assert len(records) == 9
     assert all(0 < record["limits"]["of_bound"] < 1 for record in records)
-    assert "\n".join(limits_table(records)) in README
+    assert "\n".join(limits_table(records)) in READMES
 
 
 def test_the_table_of_several_devices_is_that_of_the_history() -> None:
@@ -123,7 +141,7 @@ def test_the_table_of_several_devices_is_that_of_the_history() -> None:
     split = [record for record in records if record["case"]["devices"] > 1]
     assert {record["case"]["engine"]["kind"] for record in split} == {"deepspeed", "hf_tp"}
     assert all(record["parallel"]["speed_up"] for record in split)
-    assert "\n".join(parallel_table(records)) in README
+    assert "\n".join(parallel_table(records)) in READMES
 
 
 def test_the_ratios_are_those_of_the_history() -> None:
@@ -132,10 +150,11 @@ def test_the_ratios_are_those_of_the_history() -> None:
     ratios = {ratio["what"]: ratio for ratio in every}  # of one that was measured again, the last
     assert len(ratios) == 14
     for ratio in ratios.values():
-        assert f"| {ratio['what']} | {significant(ratio['value'])} |" in README
+        assert f"| {ratio['what']} | {significant(ratio['value'])} |" in READMES
 
 
 def test_the_table_of_metrics_is_that_of_their_docstrings() -> None:
     """As `python -m ci.definitions` writes it."""
-    assert with_table(README) == README
-    assert all(f"| {name} |" in README for name in METRICS)
+    text = README.read_text(encoding="utf-8")
+    assert with_table(text) == text
+    assert all(f"| {name} |" in text for name in METRICS)

@@ -153,7 +153,9 @@ def test_more_curves_than_colours_have_other_dashes() -> None:
     one, *_ = figures(samples)
     drawn = spec(one)
     colours = drawn["encoding"]["color"]["scale"]["range"]
-    dashes = drawn["layer"][0]["encoding"]["strokeDash"]["scale"]["range"]
+    dash = drawn["layer"][0]["encoding"]["strokeDash"]
+    dashes = dash["scale"]["range"]
+    assert dash["legend"] == drawn["encoding"]["color"]["legend"], "so that there is one legend for both"
     looks = [(colour, tuple(dash)) for colour, dash in zip(colours, dashes, strict=True)]
     assert len(set(looks)) == 16
     assert drawn["encoding"]["color"]["legend"]["columns"] == 2

@@ -122,6 +122,20 @@ def assert_marks_are_points(figure: Figure) -> None:
         assert (along, up) == pytest.approx((point[x["field"]], point[y["field"]]), rel=1e-6)
 
 
+def test_a_model_that_was_measured_stands_beside_its_published_self(tmp_path: Path) -> None:
+    """One figure, two marks: the 40 published points of MPT-7B, and this machine's own."""
+    own = [record("mpt7b", batch, 0.5 * batch, hardware="1xh100_80gb", lengths=(512, 64)) for batch in (1, 2)]
+    (tmp_path / "own.json").write_text(json.dumps(run(own, 0)))
+    found = {one.name: one for one in figures(read_samples([BASELINES / "published", tmp_path]))}
+    figure = found["hardware_mpt7b_512_64"]
+    assert [one["source"] for one in figure.points].count("published") == 40
+    assert [(one["series"], one["latency_ms"]) for one in figure.points if one["source"] == "measured"] == [
+        ("1xh100_80gb hf", 500), ("1xh100_80gb hf", 1000)
+    ]  # fmt: skip
+    shape = spec(figure)["layer"][-1]["encoding"]["shape"]["scale"]
+    assert shape == {"domain": ["measured", "published"], "range": ["circle", "diamond"]}
+
+
 def test_texts_are_texts_and_a_figure_is_legible_on_any_ground(stored: dict[str, Figure]) -> None:
     """Title, note and names of curves can be read out of the file; the ground is white; no font is loaded."""
     pytest.importorskip("vl_convert")
@@ -147,9 +161,8 @@ def test_a_prediction_leaves_its_own_case_out() -> None:
     memory, is expected at the median of both.
     """
     half, quarter = ({"limits": {"peaks": {"measured": PEAKS}, "of_bound": share}} for share in (0.5, 0.25))
-    (figure,) = of_kind(
-        "batch size", sample(1, 0.6, changes=half), sample(2, 2.0, changes=quarter), sample(4, None)
-    )
+    known = (sample(1, 0.6, changes=half), sample(2, 2.0, changes=quarter))
+    (figure,) = of_kind("batch size", *known, sample(4, None))
     found = {(one["batch_size"], one["look"]): one["latency_ms"] for one in figure.points}
     assert found == {
         (1, "measured"): 600, (2, "measured"): 2000, (1, "predicted"): pytest.approx(1200),
@@ -157,6 +170,9 @@ def test_a_prediction_leaves_its_own_case_out() -> None:
     }  # fmt: skip
     assert {one["source"] for one in figure.points if one["look"] != "measured"} == {"predicted"}
     assert of_kind("batch size", sample(1), sample(1, lengths=(100, 12))) == []
+    too_large = sample(8, None, changes={"predicted_memory": {"total_bytes": 10**12}})
+    (figure,) = of_kind("batch size", *known, too_large)
+    assert {one["batch_size"] for one in figure.points} == {1, 2}, "nothing is expected of what cannot fit"
 
 
 def test_prefill_and_decode_stand_apart_with_their_intervals_and_bounds() -> None:
@@ -325,6 +341,12 @@ def test_a_trend_shows_the_run_in_which_a_case_got_slower(tmp_path: Path) -> Non
     (point,) = [p for p in figure.points if (p["case"], p["number"]) in red and p["number"] == 13]
     assert point["ratio"] == pytest.approx(1.12, abs=0.02)
     assert point["run"] == "2026-01-13 000000c"
+    ends = next(one for one in read_samples([tmp_path / "run_012.json"]) if one.point.batch_size == 4).record
+    middle = ends["latency_median_s"] / point["ratio"]
+    interval = ends["latency_interval"]
+    assert (point["low"] * middle, point["high"] * middle) == pytest.approx(
+        (interval["low"], interval["high"])
+    )
     assert {p["verdict"] for p in figure.points if p["number"] == 1} == {"not judged"}
     shape = spec(figure)["layer"][-1]["encoding"]["shape"]
     assert shape["field"] == "verdict"
@@ -382,3 +404,23 @@ def test_no_part_of_a_record_can_break_a_figure(path: str) -> None:
         ]
         for figure in figures(samples):
             json.dumps(spec(figure), allow_nan=False)
+
+
+def test_hostile_texts_are_texts(tmp_path: Path) -> None:
+    """Whatever a history calls its model, day and commit stands in the drawing as text, and is no element."""
+    pytest.importorskip("vl_convert")
+    evil = "</text><script>alert('x')</script>\"]+alert(1)//{0}" + "y" * 500
+    for number in range(4):
+        day = run([record(evil, batch, 1.0) for batch in (1, 2)], number)
+        day["datetime"], day["commit_info"]["id"] = "'];alert(1)//<b>", '"+a()//'
+        (tmp_path / f"{number}.json").write_text(json.dumps(day))
+    found = figures(read_samples([tmp_path]))
+    assert {one.kind for one in found} == {"batch size", "prefill", "decode", "roofline", "memory", "trend"}
+    for figure in found:
+        drawn = ElementTree.fromstring(svg(spec(figure)))
+        tags = {one.tag.partition("}")[2] for one in drawn.iter()}
+        assert tags <= {"svg", "rect", "g", "path", "line", "text", "tspan", "defs", "clipPath"}, figure.kind
+        assert float(drawn.get("width", "0")) < 1200
+        texts = "\n".join("".join(one.itertext()) for one in drawn.iter())
+        assert "</text><script>alert('x')</script>" in texts or figure.kind == "trend"
+    assert "'];alert(1 \"+a()//" in texts

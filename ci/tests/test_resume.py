@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import random
-import resource
-import signal
-import subprocess
-import sys
-import time
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -152,14 +147,31 @@ def test_a_journal_that_is_written_or_is_none_ends_with_one_line(
     result.stderr.fnmatch_lines(["ERROR: --resume: *suite.yaml: is no journal*"])
 
 
-def test_a_folder_that_cannot_be_written_costs_no_measurement(project: pytest.Pytester, fake: Fake) -> None:
-    """It is said once, and the history is saved."""
+@pytest.mark.parametrize("else_too", [True, False], ids=["nowhere", "elsewhere"])
+def test_a_folder_that_cannot_be_written_costs_no_measurement(
+    project: pytest.Pytester, fake: Fake, monkeypatch: pytest.MonkeyPatch, else_too: bool
+) -> None:
+    """It is said once, the journal goes on among the temporary files, and the history is saved."""
+    elsewhere = project.mkdir("elsewhere")
+
+    def make(prefix: str) -> str:
+        if else_too:
+            raise OSError(28, "No space left on device")
+        return tempfile.mkdtemp(prefix=prefix, dir=elsewhere)
+
+    monkeypatch.setattr("fixtures.journal.mkdtemp", make)
     (project.mkdir(".benchmarks") / "journal").write_text("a file")
     write_suite(project.path, "m", batch_sizes=[1, 2])
     result = project.runpytest(*OPTIONS)
     result.assert_outcomes(passed=2)
     assert result.stdout.str().count("warning: the journal cannot be written") == 1
     assert batches(histories(project.path)[0]) == [1, 2]
+    moved = list(elsewhere.glob("journal_*/*.jsonl"))
+    assert len(moved) == (not else_too)
+    for journal in moved:
+        result.stdout.fnmatch_lines([f"warning: *; it goes on in {journal}, which --resume-from takes"])
+        again = project.runpytest(*OPTIONS, "--resume-from", str(journal))
+        again.stdout.fnmatch_lines([f"resumed from {journal.name}: 2 of 2 cases are in it"])
 
 
 def test_nothing_is_written_where_nothing_is_measured(project: pytest.Pytester, fake: Fake) -> None:
@@ -169,113 +181,3 @@ def test_nothing_is_written_where_nothing_is_measured(project: pytest.Pytester, 
         project.runpytest(*OPTIONS, *options)
     project.runpytest("benchmarks", "--suite", "suite.yaml", "--benchmark-disable")
     assert journals(project.path) == []
-
-
-def limited() -> None:
-    """No file may grow beyond 12 kB, as if the disk were full then."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, 12_000))
-
-
-def start(folder: Path, *more: str) -> subprocess.Popen[str]:
-    """A session in a process of its own; its output in a file, because nobody may read it."""
-
-    def begin() -> None:
-        for each in (signal.SIGINT, signal.SIGTERM):  # those that a shell starts may ignore them
-            signal.signal(each, signal.SIG_DFL)
-
-    with (folder / "log").open("w") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "pytest", *OPTIONS, *more],
-            cwd=folder, stdout=log, stderr=subprocess.STDOUT, text=True, preexec_fn=begin,
-        )  # fmt: skip
-
-
-@pytest.mark.slow
-def test_a_full_disk_loses_nothing_that_was_written(faked: pytest.Pytester) -> None:
-    """Neither journal nor history goes on; no torn history is left, and what was whole is gone on with."""
-    write_suite(faked.path, "m", batch_sizes=list(range(1, 9)))
-    command = [sys.executable, "-m", "pytest", *OPTIONS]
-    done = subprocess.run(command, cwd=faked.path, capture_output=True, text=True, preexec_fn=limited)
-    assert done.returncode == 1
-    said = done.stdout
-    assert said.count("warning: the journal cannot be written (File too large") == 1
-    assert "ERROR: the history cannot be saved: [Errno 27] File too large" in said
-    assert "8 passed" in said
-    assert "tokens/s out" in said
-    assert histories(faked.path) == []
-    process = start(faked.path, "--resume")
-    assert process.wait(60) == 0
-    (history,) = histories(faked.path)
-    assert batches(history) == list(range(1, 9))
-    assert int((faked.path / "log").read_text().split(" of 8 cases are in it")[0].split()[-1]) >= 2
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_session_that_is_told_to_end_writes_its_history(faked: pytest.Pytester, number: int) -> None:
-    """Exit code 2, with what was finished; going on gives the rest."""
-    write_suite(faked.path, "takes_its_time", batch_sizes=list(range(1, 9)), rounds=1, warmup_rounds=0)
-    process = start(faked.path)
-    wait_for(faked.path, 2)
-    process.send_signal(number)
-    assert process.wait(60) == 2
-    done = batches(histories(faked.path)[0])
-    assert 2 <= len(done) < 8
-    assert start(faked.path, "--resume").wait(60) == 0
-    assert batches(histories(faked.path)[1]) == list(range(1, 9))
-    log = json.loads((faked.path / "log.json").read_text())
-    assert [entry[1] for entry in log if entry[0] == "prepare"] == list(range(len(done) + 1, 9))
-
-
-def wait_for(folder: Path, cases: int) -> None:
-    """Until so many cases are in the journal."""
-    end = time.monotonic() + 60
-    while not journals(folder) or journals(folder)[-1].read_text().count('\n{"case"') < cases:
-        assert time.monotonic() < end, (folder / "log").read_text()
-        time.sleep(0.01)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
-def test_a_process_that_is_killed_at_any_moment_loses_one_case(faked: pytest.Pytester, seed: int) -> None:
-    """25 times each, from before the first case on: the journals together are an undisturbed run.
-
-    Of each case there is one measurement, or one more for each kill that came between it and its line.
-    """
-    rng = random.Random(seed)
-    sizes = list(range(1, 13))
-    write_suite(faked.path, "takes_its_time", batch_sizes=sizes, rounds=1, warmup_rounds=0)
-    assert start(faked.path).wait(60) == 0
-    (whole,) = histories(faked.path)
-    kills = 0
-    while kills < 25:
-        process = start(faked.path, "--resume")
-        time.sleep(0.3 + rng.random() * 1.2)
-        process.send_signal(signal.SIGKILL)
-        kills += process.wait(60) == -signal.SIGKILL
-        if rng.random() < 0.1:  # now and then a run is let come to its end
-            assert start(faked.path, "--resume").wait(60) == 0, (faked.path / "log").read_text()
-            same_run(whole, histories(faked.path)[-1])
-    assert start(faked.path, "--resume").wait(60) == 0
-    same_run(whole, histories(faked.path)[-1])
-    for journal in journals(faked.path):
-        found = [one["case"] for one in map(read, journal.read_bytes().split(b"\n")) if one and "case" in one]
-        assert len(found) == len(set(found)) <= len(sizes)
-
-
-def read(raw: bytes) -> dict[str, Any] | None:
-    """A line, if it is whole."""
-    try:
-        return dict(json.loads(raw))
-    except ValueError:
-        return None
-
-
-def same_run(one: dict[str, Any], other: dict[str, Any]) -> None:
-    """The same cases in the same order, and of each the same rounds: the fake engine's law has no noise."""
-    assert batches(one) == batches(other)
-    for a, b in zip(one["benchmarks"], other["benchmarks"], strict=True):
-        assert a["stats"]["data"] == pytest.approx(b["stats"]["data"])
-        assert a["extra_info"].keys() == b["extra_info"].keys()
-        for key in ("ttft_s", "tpot_s", "decode_tokens_per_s"):
-            assert a["extra_info"]["split"][key] == pytest.approx(b["extra_info"]["split"][key])

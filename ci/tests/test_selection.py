@@ -130,3 +130,13 @@ def test_any_other_model_takes_the_default_sweeps_of_this_machine(project: pytes
     ids = listed(project, "--model", str(folder), "--hardware", "1xcpu")
     assert len(ids) == 6
     assert all(i.startswith("my_model_v2-1xcpu-hf-b") for i in ids)
+
+
+def test_sentinels_are_chosen_by_that_word(project: pytest.Pytester) -> None:
+    """Those whose ids match a pattern of the yaml, whatever the machine; none where it names none."""
+    sentinels = {"sentinels": ["*-b2-in4-*", "m-8xh100*"], "batch_sizes": [1, 2], "input_lengths": [4, 8]}
+    suite = write_suite(project.path, "m", **sentinels)
+    assert [i[-10:] for i in listed(project, "--suite", suite, "-k", "sentinel")] == ["b2-in4-out2"[-10:]]
+    assert listed(project, "--suite", "models", "--hardware", "1xa100_80gb", "-k", "sentinel") == []
+    default = listed(project, "--hardware", "1xa100_80gb", "-k", "sentinel and mpt30b")
+    assert default == ["mpt30b-1xa100_80gb-hf-b8-in512-out64"]

@@ -97,7 +97,7 @@ def test_definitions_can_stand_in_the_suite_itself() -> None:
         (
             "models: [mpt7b]\nsweps: [latency]",
             "s.yaml:2: sweps: unknown key; did you mean 'sweeps'? known: description, engines, entries, "
-            "hardware, models, rounds, seed, sweeps, warmup_rounds",
+            "hardware, models, rounds, seed, sentinels, sweeps, warmup_rounds",
         ),
         (
             "entries:\n  - models: [mpt7b]\n    sweeps: [latency]\n    rounds: 3",

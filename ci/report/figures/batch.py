@@ -43,7 +43,7 @@ KINDS = {BATCH: figures}
 def spec(figure: Figure) -> dict[str, Any]:
     """On logarithmic axes."""
     also = ("low_ms", "high_ms")
-    y = Axis("latency_ms", "latency, ms", also=also)
+    y = Axis("latency_ms", "mean latency, ms", also=also)
     x = batch_axis(figure)
     return chart(
         figure,

@@ -45,7 +45,7 @@ KINDS = {LENGTH: over_length, THROUGHPUT: against_throughput}
 
 def spec(figure: Figure) -> dict[str, Any]:
     """Output length on logarithmic axes; throughput on linear ones, along the batch size."""
-    y_title, also = "latency, ms", ("low_ms", "high_ms")
+    y_title, also = "mean latency, ms", ("low_ms", "high_ms")
     if figure.kind == LENGTH:
         x = Axis("output_len", "output length, tokens")
         y, order = Axis("latency_ms", y_title, also=also), "output_len"

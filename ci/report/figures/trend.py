@@ -56,7 +56,7 @@ def spec(figure: Figure) -> dict[str, Any]:
         "labelExpr": f"({json.dumps(runs)})[datum.value]", "labelAngle": -40, "labelOverlap": True,
     }  # fmt: skip
     y = Axis("ratio", "latency / its median over the runs", AROUND, also=("low", "high"))
-    return chart(
+    found = chart(
         figure,
         encoding,
         y.encoding(figure, "y"),
@@ -66,6 +66,9 @@ def spec(figure: Figure) -> dict[str, Any]:
         shapes=_SHAPES,
         look_title="verdict",
     )
+    changed = "datum.verdict === 'REGRESSED' || datum.verdict === 'IMPROVED'"
+    found["layer"][-1]["encoding"]["size"] = {"condition": {"test": changed, "value": 160}, "value": 55}
+    return found
 
 
 def _place(one: Sample) -> tuple[str, str, str, int, int]:

@@ -1,0 +1,50 @@
+"""`python -m ci.gate calibrate`: how often the gate is wrong, by simulation and by real processes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from ci.gate.arguments import Parser, positive
+from ci.gate.real import measure, replayed
+from ci.gate.simulate import HEAD, error_table, paired, row
+
+
+def main(words: Sequence[str]) -> int:
+    """Print the table; 0."""
+    parser = Parser(
+        prog="python -m ci.gate calibrate",
+        description="The gate's error rates: by simulated noise, real processes, or noise measured before.",
+    )
+    parser.add_argument(
+        "--runs", type=positive, default=1000, help="simulated, of 100 cases each (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--real",
+        type=positive,
+        metavar="N",
+        help="compare N times a small model with itself, and with slower ones",
+    )
+    parser.add_argument(
+        "--pairs",
+        type=positive,
+        default=40,
+        help="at the most, a real comparison's series (default: %(default)s)",
+    )
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin no real pair after so long")
+    parser.add_argument(
+        "--replay", type=Path, metavar="FOLDER", help="noise out of the pairs that --real left"
+    )
+    option = parser.parse_args(words)
+    if option.real is not None:
+        folder = measure(option.real, option.pairs, option.minutes, lambda line: print(line, flush=True))
+        print(f"its pairs are in {folder}; --replay takes their noise, to plant slowdowns into it")
+    elif option.replay is not None:
+        noise, pairs = replayed(option.replay)
+        lines = [*HEAD, row(f"paired, noise of {pairs} measured pairs", paired(noise, option.runs))]
+        print("\n".join(lines))
+    else:
+        for line in error_table(option.runs):
+            print(line, flush=True)
+    return 0

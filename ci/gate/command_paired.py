@@ -1,0 +1,88 @@
+"""`python -m ci.gate paired --base BASE`: base and new measured side by side, and judged."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from ci.gate.arguments import Parser, add_outputs, fraction, positive, shown
+from ci.gate.paired import MOST_PAIRS, Comparison, measured_by
+from ci.gate.pairs_file import PairsFile
+from ci.gate.sides import ROOT, Side, opened
+from ci.gate.verdicts import THRESHOLD
+from fixtures.core.errors import InputError
+
+
+def main(words: Sequence[str]) -> int:
+    """Measure until all is decided; the gate's exit code."""
+    parser = Parser(
+        prog="python -m ci.gate paired",
+        description="Measure base and new in fresh processes that take turns, on this machine.",
+        epilog="What stands after -- goes to pytest on both sides, as in: -- --suite latency --rounds 3",
+    )
+    parser.add_argument(
+        "--base", required=True, help="a git ref, another environment's folder, or engine=NAME"
+    )
+    parser.add_argument(
+        "-k",
+        metavar="EXPRESSION",
+        help="only these cases, as pytest's -k; `sentinel` has those that the yaml names as sentinels",
+    )
+    parser.add_argument(
+        "--threshold", type=fraction, default=THRESHOLD, help="the slowdown that matters (default: 5%%)"
+    )
+    parser.add_argument(
+        "--pairs", type=positive, default=MOST_PAIRS, help="at the most, a series (default: %(default)s)"
+    )
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin no pair after so long")
+    parser.add_argument("--resume", type=Path, metavar="FILE", help="go on with the pairs in this file")
+    add_outputs(parser)
+    cut = list(words).index("--") if "--" in words else len(words)
+    option, options = parser.parse_args(words[:cut]), list(words[cut + 1 :])
+    if math.isnan(option.minutes):
+        raise InputError("--minutes nan: a number would be right")
+    new = Side("new", ROOT)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
+    with opened(option.base) as base:
+        ids = new.ids([*options, *(["-k", option.k] if option.k else [])])
+        about = {
+            "base": base.name,
+            "base state": base.state(),
+            "new state": new.state(),
+            "options": options,
+            "threshold": option.threshold,
+            "cases": ids,
+        }
+        kept = _kept(option.resume, about)
+        print(f"{len(ids)} cases, base {base.name}; pairs are kept in {kept.file}", flush=True)
+        comparison = Comparison(
+            ids,
+            (measured_by(base, options), measured_by(new, options)),
+            math.log1p(option.threshold),
+            kept,
+            lambda line: print(line, flush=True),
+            option.pairs,
+            60 * option.minutes,
+            same_work=base.engine is None,
+        )
+        try:
+            return shown(comparison.run(), option)
+        except KeyboardInterrupt:
+            print(f"--resume {kept.file} goes on", flush=True)
+            raise
+
+
+def _kept(resume: Path | None, about: dict[str, object]) -> PairsFile:
+    """The file of the pairs: one that is gone on with, or a new one."""
+    if resume is not None:
+        kept = PairsFile(resume, about)
+        kept.go_on()
+        return kept
+    started = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+    kept = PairsFile(ROOT / ".benchmarks" / "paired" / f"{started}_{os.getpid()}.jsonl", about)
+    kept.start()
+    return kept

@@ -1,0 +1,92 @@
+"""Every pair on the disk the moment it is measured: a line of JSON each, after one that says of what."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ci.gate.verdicts import Word
+from fixtures.core.errors import InputError
+from fixtures.core.histories import LARGEST_BYTES
+
+Ended = Mapping[str, tuple[Word, str]]  # by case, what ended it, and why
+Pair = tuple[int, dict[str, float], dict[str, tuple[Word, str]]]  # series, log ratios, what was ended
+
+
+class PairsFile:
+    """The file of one comparison. `about` says what is compared: pairs of anything else are not mixed in."""
+
+    def __init__(self, file: Path, about: Mapping[str, Any]) -> None:
+        self.file = file
+        self.about = json.loads(json.dumps(about))
+        self._read: list[Pair] = []
+
+    def start(self) -> None:
+        """A new file, which must not be there."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with self.file.open("x", encoding="utf-8") as lines:
+            lines.write(json.dumps({"about": self.about}) + "\n")
+
+    def go_on(self) -> None:
+        """Read what an earlier start has measured.
+
+        Raises InputError for a file that is none, or of another comparison, and says what differs.
+        """
+        about, self._read, is_whole = read_pairs(self.file)
+        for name in {**about, **self.about}:
+            if about.get(name) != self.about.get(name):
+                raise InputError(
+                    f"--resume {self.file}: {name} was {str(about.get(name))[:80]!r}, and now is "
+                    f"{str(self.about.get(name))[:80]!r}; start anew without --resume"
+                )
+        if not is_whole:
+            with self.file.open("ab") as lines:
+                lines.write(b"\n")
+
+    def pairs(self, series: int) -> Iterator[tuple[dict[str, float], dict[str, tuple[Word, str]]]]:
+        """Those that were read, of a series."""
+        return ((ratios, ended) for number, ratios, ended in self._read if number == series)
+
+    def add(self, series: int, ratios: Mapping[str, float], ended: Ended) -> None:
+        """One more pair, on the disk when this returns."""
+        line = json.dumps({"series": series, "ratios": ratios, "ended": ended}) + "\n"
+        with self.file.open("ab") as lines:
+            lines.write(line.encode())
+            lines.flush()
+            os.fsync(lines.fileno())
+
+
+def read_pairs(file: Path) -> tuple[dict[str, Any], list[Pair], bool]:
+    """What is compared, the pairs, and whether the last line is whole; a line that is torn is left out.
+
+    Raises InputError for a file that is none of these.
+    """
+    try:
+        if file.stat().st_size > LARGEST_BYTES:
+            raise InputError(f"{file}: is larger than {LARGEST_BYTES} bytes; name a file of pairs")
+        whole = file.read_bytes()
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror}; name a file of pairs") from None
+    first, *others = whole.decode("utf-8", "replace").split("\n")
+    try:
+        about = dict(json.loads(first)["about"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise InputError(f"{file}: holds no pairs; name a file of pairs") from None
+    pairs = [pair for line in others if (pair := _pair(line)) is not None]
+    if not all(math.isfinite(one) for _, ratios, _ in pairs for one in ratios.values()):
+        raise InputError(f"{file}: holds ratios that are none; name another")
+    return about, pairs, whole.endswith(b"\n")
+
+
+def _pair(line: str) -> Pair | None:
+    try:
+        values = json.loads(line)
+        ratios = {str(name): float(value) for name, value in values["ratios"].items()}
+        ended = {str(name): (Word(word), str(why)) for name, (word, why) in values["ended"].items()}
+        return int(values["series"]), ratios, ended
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
+        return None

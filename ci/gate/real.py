@@ -1,0 +1,154 @@
+"""The gate's error rates on this machine: a small model against itself, and against one with more layers.
+
+Real processes, the very code of `paired`. Of as many comparisons as time allows the rates are coarse; but the
+pairs in which nothing had changed are kept, and their noise can be drawn from again and again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ci.gate.paired import Comparison, measured_by
+from ci.gate.pairs_file import PairsFile, read_pairs
+from ci.gate.sequential import LEAST_PAIRS
+from ci.gate.sides import ROOT, Side
+from ci.gate.simulate import Replayed, at_least, at_most
+from ci.gate.verdicts import THRESHOLD, Word
+from fixtures.core.errors import InputError
+
+LAYERS = 20
+PLANTED = {"nothing": 0, "1 layer of 20 more": 1, "2 layers of 20 more": 2}
+_BATCHES = [1, 2, 4]
+
+
+def suite(layers: int) -> dict[str, Any]:
+    """A small Llama, of which nearly all is layers; its name does not say how many."""
+    architecture = {
+        "model_type": "llama",
+        "vocab_size": 1000,
+        "hidden_size": 256,
+        "intermediate_size": 768,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+        "max_position_embeddings": 512,
+    }
+    sweep = {"name": "small", "batch_sizes": _BATCHES, "input_lengths": [32], "output_lengths": [16]}
+    return {
+        "description": "made by python -m ci.gate calibrate --real",
+        "rounds": 5,
+        "warmup_rounds": 2,
+        "models": [{"name": "small", "architecture": architecture}],
+        "hardware": ["1xany"],
+        "sweeps": [sweep],
+    }
+
+
+def measure(
+    times: int,
+    pairs: int,
+    minutes: float,
+    say: Callable[[str], None],
+    side: Side | None = None,
+    folder: Path | None = None,
+) -> Path:
+    """So many comparisons of each kind, in turn, and their table; the folder of the pairs comes back."""
+    side = Side("this checkout", ROOT) if side is None else side
+    if folder is None:
+        folder = ROOT / ".benchmarks" / "calibrate" / time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+    folder.mkdir(parents=True)
+    options = {}
+    for name, more in PLANTED.items():
+        file = folder / f"layers_{LAYERS + more}.yaml"
+        file.write_text(json.dumps(suite(LAYERS + more)), encoding="utf-8")
+        options[name] = ["--suite", str(file)]
+    ids = side.ids(options["nothing"])
+    start = time.monotonic()
+    found: dict[str, list[Comparison]] = {name: [] for name in PLANTED}
+    words: dict[str, list[Counter[Word]]] = {name: [] for name in PLANTED}
+    for number in range(times):
+        for name, more in PLANTED.items():
+            left_s = 60 * minutes - (time.monotonic() - start)
+            if left_s <= 0:
+                continue
+            say(f"comparison {number + 1} of {times}, planted: {name}")
+            about = {"planted": name, "state": side.state(), "cases": ids}
+            kept = PairsFile(folder / f"layers_{LAYERS + more}_{number}.jsonl", about)
+            kept.start()
+            one = Comparison(
+                ids,
+                (measured_by(side, options["nothing"]), measured_by(side, options[name])),
+                math.log1p(THRESHOLD),
+                kept,
+                say,
+                pairs,
+                left_s,
+                same_work=False,  # the counters would tell at once; here the time has to
+            )
+            words[name].append(Counter(verdict.word for verdict in one.run()))
+            found[name].append(one)
+    lines = _table(ids, found, words)
+    (folder / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    say("\n".join(lines))
+    return folder
+
+
+def _table(
+    ids: list[str], found: dict[str, list[Comparison]], words: dict[str, list[Counter[Word]]]
+) -> list[str]:
+    """A row for each kind: what its cases came to."""
+    lines = [
+        "| planted | comparisons | of cases | REGRESSED | PASS | INCONCLUSIVE | others | median ratio | "
+        "pairs a case |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, comparisons in found.items():
+        if not comparisons:
+            continue
+        count: Counter[Word] = sum(words[name], Counter())
+        cases = sum(count.values())
+        red = count[Word.REGRESSED]
+        share = f"{100 * red / cases:.0f} %"
+        share += (
+            f" (> {100 * at_least(red, cases):.0f} %)"
+            if PLANTED[name]
+            else f" (< {100 * at_most(red, cases):.2g} %)"
+        )
+        others = cases - red - count[Word.PASS] - count[Word.INCONCLUSIVE]
+        logs = [one.pairs(case_id) for one in comparisons for case_id in ids]
+        ratio = math.exp(float(np.median([x for one in logs for x in one]))) if any(logs) else math.nan
+        lines.append(
+            f"| {name} | {len(comparisons)} | {cases} | {share} | {count[Word.PASS]} | "
+            f"{count[Word.INCONCLUSIVE]} | {others} | {ratio:.3f} | {sum(map(len, logs)) / cases:.1f} |"
+        )
+    return lines
+
+
+def replayed(folder: Path) -> tuple[Replayed, int]:
+    """The noise of the comparisons in which nothing was planted, and of how many pairs it is.
+
+    Raises InputError for a folder without such.
+    """
+    blocks = []
+    for file in sorted(folder.glob("*.jsonl")):
+        about, lines, _ = read_pairs(file)
+        if about.get("planted") != "nothing":
+            continue
+        cases = [str(one) for one in about["cases"]]
+        whole = [ratios for number, ratios, _ in lines if number == 1 and set(cases) <= set(ratios)]
+        if len(whole) >= LEAST_PAIRS:
+            blocks.append(np.array([[one[case_id] for one in whole] for case_id in cases]))
+    if not blocks or len({len(one) for one in blocks}) != 1:
+        raise InputError(
+            f"--replay {folder}: holds no comparison of {LEAST_PAIRS} pairs in which nothing was planted; "
+            "make one by calibrate --real"
+        )
+    return Replayed(blocks), sum(one.shape[1] for one in blocks)

@@ -1,0 +1,122 @@
+"""`python -m ci.gate trends FOLDER...`: where over many runs a case became slower or faster. Advice only.
+
+The gate holds one run against those before it; what creeps in by 1 % a month it never sees. Here the log of a
+case's median is followed over all runs, and PELT (R. Killick et al., JASA 107(500), 2012)
+cuts it where its level changes. The cost is the sum of absolute deviations, so that a single disturbed run is
+no change.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ci.gate.arguments import Parser
+from ci.gate.fingerprint import difference, fingerprint
+from fixtures.core.errors import InputError
+from fixtures.core.histories import History, Measured, find_histories, read_history, text
+
+LEAST_RUNS = 8
+_LEAST_APART = 3  # runs between two changes: fewer could be disturbed ones
+_PENALTY = 3.0  # by simulation: of 100 cases of which none has changed, less than two have a change
+_MAD = 1.4826  # of a normal distribution: standard deviation / median absolute deviation
+
+
+@dataclass(frozen=True)
+class Change:
+    """Of a case, at the first run after it. `ratio` is of medians, after / before; `why` may be known."""
+
+    case_id: str
+    run: History
+    ratio: float
+    why: str | None
+
+
+def change_points(logs: Sequence[float] | NDArray[np.float64]) -> list[int]:
+    """Where a new level begins.
+
+    The unit is the scatter from run to run, by the median of differences of neighbours: a level that changes
+    counts in one of them only. Raises InputError where ruptures is not installed.
+    """
+    try:
+        from ruptures import Pelt
+    except ImportError:
+        remedy = "pip install 'ruptures>=1.1.10'"
+        raise InputError(f"trends: the library ruptures is not there; {remedy}") from None
+    if len(logs) < LEAST_RUNS:
+        return []
+    steps = np.abs(np.diff(logs))
+    sd = max(_MAD * float(np.median(steps)) / math.sqrt(2), 1e-6)
+    found = Pelt(model="l1", min_size=_LEAST_APART, jump=1).fit(np.asarray(logs) / sd)
+    return [int(one) for one in found.predict(pen=_PENALTY * math.log(len(logs)))[:-1]]
+
+
+def changes(runs: Sequence[History]) -> tuple[list[Change], int, int]:
+    """Of all cases, those that became slower first; how many were followed, and how many were too short.
+
+    A case on another machine is another one.
+    """
+    lines: dict[tuple[str, Any], list[tuple[History, Measured, float]]] = {}
+    for run in sorted(runs, key=lambda one: one.taken):
+        for one in run.measured:
+            if one.median_s is not None:
+                device = fingerprint(one.record)["device"]
+                lines.setdefault((one.case_id, device), []).append((run, one, math.log(one.median_s)))
+    found: list[Change] = []
+    followed = 0
+    for (case_id, _), line in lines.items():
+        if len(line) < LEAST_RUNS:
+            continue
+        followed += 1
+        logs = [log for _, _, log in line]
+        cuts = [0, *change_points(logs), len(line)]
+        levels = [statistics.median(logs[a:b]) for a, b in pairwise(cuts)]
+        for at, before, after in zip(cuts[1:-1], levels[:-1], levels[1:], strict=True):
+            first, last = (fingerprint(line[k][1].record) for k in (at, at - 1))
+            why = difference(first, last, "before it")
+            found.append(Change(case_id, line[at][0], math.exp(after - before), why))
+    found.sort(key=lambda one: (-one.ratio, one.case_id))
+    return found, followed, len(lines) - followed
+
+
+def table(found: Sequence[Change]) -> list[str]:
+    """Lines of a Markdown table, which reads well in a terminal too."""
+    lines = ["| case | since | commit | after / before | differs |", "| --- | --- | --- | --- | --- |"]
+    for one in found:
+        commit = (text(one.run.commit, "id") or "-")[:12]
+        name = one.case_id.replace("|", "\\|")
+        lines.append(
+            f"| {name} | {one.run.taken[:19] or '-'} | {commit} | {one.ratio:.3f} | "
+            f"{(one.why or '-').replace('|', chr(92) + '|')} |"
+        )
+    return lines
+
+
+def main(words: Sequence[str]) -> int:
+    """Print the changes; 0, whatever they are."""
+    parser = Parser(
+        prog="python -m ci.gate trends", description="Where cases became slower or faster: advice."
+    )
+    parser.add_argument("history", nargs="+", type=Path, help="histories, or folders of them")
+    parser.add_argument("-k", metavar="TEXT", default="", help="only cases with this text in their id")
+    option = parser.parse_args(words)
+    change_points([])  # says what is missing before anything is read
+    runs = [read_history(file).only(lambda one: option.k in one) for file in find_histories(option.history)]
+    found, followed, short = changes(runs)
+    if found:
+        print("\n".join(table(found)))
+    count = Counter("slower" if one.ratio > 1 else "faster" for one in found)
+    print(
+        f"trends: {followed} cases over up to {len(runs)} runs, {count['slower']} changes to slower, "
+        f"{count['faster']} to faster; {short} cases have fewer than {LEAST_RUNS} runs"
+    )
+    return 0

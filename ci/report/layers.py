@@ -1,0 +1,119 @@
+"""The layers of a chart: lines, curves, intervals, points; each as Vega-Lite in plain values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ci.curves import MEASURED, PUBLISHED
+from ci.report.figure import DASHED, DOTTED, PREDICTED, RAN_OUT, SOLID, Figure
+
+# M. Okabe and K. Ito, "Color Universal Design": told apart with any kind of colour vision. Without its
+# yellow, which is too light on white.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
+_GREY = "#555555"
+_CROSS = "M-1,-.6L-.6,-1L0,-.4L.6,-1L1,-.6L.4,0L1,.6L.6,1L0,.4L-.6,1L-1,.6L-.4,0Z"
+SHAPES = {MEASURED: "circle", PUBLISHED: "diamond", PREDICTED: "square", RAN_OUT: _CROSS}
+_DASHES = {SOLID: [1, 0], DASHED: [6, 4], DOTTED: [2, 3]}
+_ROWS = 15  # of a legend, before it has another column
+
+
+def colour(series: Sequence[str], title: str) -> dict[str, Any]:
+    """A colour a curve; after the last colour the first comes again."""
+    return {
+        "field": "series",
+        "type": "nominal",
+        "title": title,
+        "scale": {"domain": list(series), "range": [COLOURS[i % len(COLOURS)] for i in range(len(series))]},
+        "legend": {"columns": math.ceil(len(series) / _ROWS), "symbolType": "stroke", "symbolStrokeWidth": 2},
+    }
+
+
+def curves(order: str, of_colour: Mapping[str, Any]) -> dict[str, Any]:
+    """A line a curve and source along a field; predictions are dashed.
+
+    Where there are more curves than colours the dashes tell those of one colour apart instead.
+    """
+    series = of_colour["scale"]["domain"]
+    rounds = [_DASHES[SOLID], _DASHES[DASHED], _DASHES[DOTTED]]
+    by_series = {
+        **of_colour,
+        "scale": {"domain": series, "range": [rounds[i // len(COLOURS) % 3] for i in range(len(series))]},
+    }
+    predicted = {"test": f"datum.source === '{PREDICTED}'", "value": [5, 4]}
+    by_source = {"condition": predicted, "value": _DASHES[SOLID]}
+    return {
+        "mark": {"type": "line", "aria": False, "strokeWidth": 1.7},
+        "encoding": {
+            "detail": {"field": "source"},
+            "order": {"field": order},
+            "strokeDash": by_source if len(series) <= len(COLOURS) else by_series,
+        },
+    }
+
+
+def intervals(y: Mapping[str, Any], low: str, high: str) -> dict[str, Any]:
+    """A bar between two fields, where they are known."""
+    return {
+        "transform": [{"filter": f"isValid(datum[{low!r}])"}],
+        "mark": {"type": "rule", "aria": False, "strokeWidth": 1.5},
+        "encoding": {"y": {**y, "field": low}, "y2": {"field": high}},
+    }
+
+
+def points(figure: Figure, look: str, shapes: Mapping[str, str], title: str, told: bool) -> dict[str, Any]:
+    """A mark a point, its shape by the field `look`; each with its case for a screen reader, or none."""
+    looks = [name for name in shapes if any(one[look] == name for one in figure.points)]
+    shape = {
+        "field": look,
+        "type": "nominal",
+        "title": title,
+        "scale": {"domain": looks, "range": [shapes[name] for name in looks]},
+    }
+    mark = {"type": "point", "filled": True, "size": 55, "opacity": 1, **({} if told else {"aria": False})}
+    return {
+        "mark": mark,
+        "encoding": {"shape": shape, **({"description": {"field": "case"}} if told else {})},
+    }
+
+
+def line_data(figure: Figure) -> dict[str, Any]:
+    """The figure's lines as data sets: those of no curve apart from those in a curve's colour."""
+    own = [dict(one) for one in figure.lines if one["series"] is None]
+    curved = [dict(one) for one in figure.lines if one["series"] is not None]
+    return {name: found for name, found in (("lines", own), ("curve_lines", curved)) if found}
+
+
+def lines(
+    figure: Figure, x: Mapping[str, Any], y: Mapping[str, Any], of_colour: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """The lines with their labels; `x` and `y` are the encodings of the points."""
+    places = {"x": {**x, "field": "x"}, "y": {**y, "field": "y"}}
+    dashes = [{"test": f"datum.dash === '{name}'", "value": _DASHES[name]} for name in (DASHED, DOTTED)]
+    align = {"expr": "datum.at_left ? 'left' : 'right'"}
+    found: list[dict[str, Any]] = []
+    for name in line_data(figure):
+        drawn = {
+            **places,
+            "color": {"value": _GREY} if name == "lines" else of_colour,
+            "detail": [{"field": "line"}, {"field": "dash"}],
+        }
+        found += [
+            {
+                "data": {"name": name},
+                "mark": {"type": "line", "aria": False, "strokeWidth": 1.2},
+                "encoding": {
+                    **drawn,
+                    "order": {"field": "x"},
+                    "strokeDash": {"condition": dashes, "value": _DASHES[SOLID]},
+                },
+            },
+            {
+                "data": {"name": name},
+                "transform": [{"filter": "isValid(datum.label)"}],
+                "mark": {"type": "text", "align": align, "dy": -6, "fontSize": 10, "limit": 300},
+                "encoding": {**drawn, "text": {"field": "label"}},
+            },
+        ]
+    return found
