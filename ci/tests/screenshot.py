@@ -13,7 +13,7 @@ from ci.tests.browser import Shown, launched
 from ci.tests.conftest import ROOT
 
 PICTURE = ROOT / "ci" / "report" / "page" / "screenshot.png"
-SIZE = (1040, 1240)
+SIZE = (1240, 1300)
 
 
 def take(file: Path) -> None:
@@ -25,6 +25,8 @@ def take(file: Path) -> None:
         shown.page.locator("details[data-facet=suite] summary").click()
         shown.page.get_by_role("checkbox", name="hardware").check()
         shown.page.keyboard.press("Escape")
+        shown.page.locator("#question [name=goal]").fill("1.3")
+        shown.page.wait_for_function("() => document.querySelector('#answer tr.missed')")
         shown.page.evaluate("() => document.activeElement.blur()")
         shown.draw_all()
         shown.page.evaluate("() => scrollTo(0, 0)")

@@ -18,7 +18,7 @@ SECONDS, BYTES = 60, 10**9  # the aim is 10 s on a quiet machine; tests run on a
 
 @pytest.mark.slow
 def test_ten_thousand_cases_are_reported_and_asked(tmp_path: Path) -> None:
-    """60 figures of the kinds in turn, a summary that a pull request takes, and an answer.
+    """60 figures of the kinds in turn, a summary that a pull request takes, a page, and an answer.
 
     At 512 tokens in and 64 out a batch B takes 0.72 * (B + 4) s, give or take 2 %: 4.32 s for 2, 5.76 for 4.
     """
@@ -34,6 +34,10 @@ def test_ten_thousand_cases_are_reported_and_asked(tmp_path: Path) -> None:
     kinds = [file.name.partition("_")[0] for file in figures.iterdir()]
     assert len(kinds) == 60
     assert set(kinds) == {"batch", "ttft", "tpot", "roofline", "memory", "speed", "efficiency"}
+    page = tmp_path / "report.html"
+    run_within(tmp_path, "ci.report", str(tmp_path / "runs"), "-o", str(page))
+    assert 10**6 < page.stat().st_size < 5 * 10**6
+    assert "the page has 300 figures" in (tmp_path / "err").read_text()
     asked = ("--model", "model_7", "--input", "512", "--output", "64", "--latency", "5s")
     run_within(tmp_path, "ci.pick", str(tmp_path / "runs"), *asked)
     rows = (tmp_path / "out").read_text().splitlines()[1:5]

@@ -140,7 +140,7 @@ const bestRow = (data, records, one, most, names) => {
 };
 
 const betweenRow = (one) =>
-  answerRow("between", one, one.interpolated, one.hardware, badge("interpolated"), "between two measured batches, not measured");
+  answerRow("between", one, one.interpolated, one.hardware, badge("interpolated"), "not measured: between two batches");
 
 const missedRow = (one, wished) => answerRow("missed", one, one.nearest, one.hardware, badge(one.source),
   wished.latency_s === null ? "misses it; its most tokens/s" : "misses it; its least latency");

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ci.curves import Sample
-from fixtures.core.histories import part, positive, text
+from fixtures.core.histories import positive
 
 LONGEST = 600  # characters of a field
 TABLE, FILE, BOTH = frozenset({"table"}), frozenset({"file"}), frozenset({"table", "file"})
@@ -76,9 +76,11 @@ def at(path: str) -> Callable[[Sample], Any]:
     *parents, last = path.split(".")
 
     def value(sample: Sample) -> Any:
-        inside = sample.record
+        inside: Any = sample.record
         for parent in parents:
-            inside = part(inside, parent)
+            inside = inside.get(parent)
+            if not isinstance(inside, dict):  # it was JSON
+                return None
         return inside.get(last)
 
     return value
@@ -87,7 +89,12 @@ def at(path: str) -> Callable[[Sample], Any]:
 def text_at(path: str) -> Callable[[Sample], str | None]:
     """The text there, None for anything else."""
     value = at(path)
-    return lambda sample: text({"": value(sample)}, "")
+
+    def found(sample: Sample) -> str | None:
+        one = value(sample)
+        return one if isinstance(one, str) and one and one.isprintable() else None
+
+    return found
 
 
 def positive_at(path: str) -> Callable[[Sample], float | None]:
