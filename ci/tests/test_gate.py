@@ -446,8 +446,13 @@ def test_the_command_imports_neither_torch_nor_pytest(tmp_path: Path) -> None:
 def test_a_session_judges_itself(project: pytest.Pytester, fake: type[FakeEngine]) -> None:
     """Its own cases alone; without a baseline for them it cannot, and the exit code says so."""
     suite = write_suite(project.path, "m", batch_sizes=[1, 2])
-    result = project.runpytest("benchmarks", "--benchmark-only", "--suite", suite, "--gate")
+    words = ("benchmarks", "--benchmark-only", "--suite", suite, "--gate", "--gate-files", "out/files")
+    result = project.runpytest(*words)
     assert result.ret == 2
+    found = json.loads((project.path / "out/files/gate.json").read_text())
+    assert [one["word"] for one in found["verdicts"]] == ["NEW", "NEW"]
+    assert "2 NEW" in (project.path / "out/files/gate.md").read_text()
+    assert ElementTree.parse(project.path / "out/files/gate.xml").getroot().get("tests") == "2"
     result.stdout.fnmatch_lines(["m-1xcpu-hf-b1-in4-out2*NEW*", "gate: cannot be judged (2 NEW)"])
     assert "MISSING" not in result.stdout.str()
     result = project.runpytest("benchmarks", "--suite", suite, "--benchmark-disable", "--gate")
