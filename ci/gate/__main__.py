@@ -10,6 +10,7 @@ Exit codes: 0 pass, 1 regressed, 2 cannot judge, 4 bad input, 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import gc
 import signal
 import sys
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from ci.gate.accept import WHYS, accept, allowed, hardware_of
 from ci.gate.arguments import Parser, add_outputs, fraction, shown
 from ci.gate.verdicts import THRESHOLD, judge
 from fixtures.core.errors import InputError
-from fixtures.core.histories import History, find_histories, read_history
+from fixtures.core.histories import History, find_histories, read_accepted, read_history
 
 BASELINES = Path(__file__).resolve().parents[1] / "baselines"
 BAD_INPUT, INTERRUPTED = 4, 130
@@ -89,7 +90,7 @@ def _baseline(paths: Sequence[Path] | None, runs: Sequence[History], leave_out: 
             raise InputError(
                 f"{folders[0]}: no baseline for this hardware; accept a run, or name one by --baseline"
             )
-    found = [read_history(file) for file in find_histories(paths) if file.resolve() not in leave_out]
+    found = [read_accepted(file) for file in find_histories(paths) if file.resolve() not in leave_out]
     return sorted(found, key=lambda run: run.taken)
 
 
@@ -129,5 +130,6 @@ def _calibrate(words: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    gc.disable()  # a short life, and hundreds of thousands of small things that all stay
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader that has seen enough is no error
     sys.exit(main())

@@ -11,6 +11,7 @@ from ci.gate.fingerprint import fingerprint
 from ci.gate.verdicts import RED, judge
 from fixtures.core.errors import InputError, one_of
 from fixtures.core.histories import History, part, text
+from fixtures.core.slim import as_text, slim
 
 WHYS = {
     "partial": "cases of the baseline are not in it",
@@ -78,10 +79,10 @@ def accept(
     file = folder / label / f"{stem}.json"
     if file.exists():
         raise InputError(f"{file}: is there already; give another --name")
-    values = json.loads(run.file.read_text(encoding="utf-8"))
-    values["fingerprint"] = {one.case_id: fingerprint(one.record) for one in run.measured}
+    medians = {one.case_id: one.median_s for one in run.measured}
+    values = slim(json.loads(run.file.read_text(encoding="utf-8")), medians, fingerprint)
     file.parent.mkdir(parents=True, exist_ok=True)
     beside = file.with_suffix(".part")
-    beside.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    beside.write_text(as_text(values), encoding="utf-8")
     beside.replace(file)
     return file

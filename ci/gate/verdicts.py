@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -59,6 +60,7 @@ def judge(
     new, old = _by_case(runs), _by_case(baseline)
     found: list[Verdict] = []
     compared: dict[str, tuple[list[Measured | None], list[Measured | None]]] = {}
+    differ = _Differences()
     for case_id in dict.fromkeys((*old, *new, *_lost(runs), *_lost(baseline))):
         ours, theirs = new.get(case_id), old.get(case_id)
         if theirs is None:
@@ -66,12 +68,12 @@ def judge(
         elif ours is None:
             found.append(_gone(case_id, runs))
         else:
-            prints = [fingerprint.fingerprint(one.record) for one in ours if one is not None]
-            like = [one and _comparable(one, prints) for one in theirs]
-            if any(like):
+            like = [one if one is not None and differ.from_any(one, ours) is None else None for one in theirs]
+            if any(one is not None for one in like):
                 compared[case_id] = (ours, like)
-            else:
-                found.append(_other(case_id, prints, theirs))
+            else:  # by the newest that is there
+                reason = differ.from_any(_first(theirs[::-1]), ours) or ""
+                found.append(Verdict(case_id, Word.NOT_COMPARABLE, reason))
     found += _timed(compared, math.log1p(threshold), alpha)
     order = list(Word)
     return sorted(found, key=lambda one: (order.index(one.word), one.case_id))
@@ -113,17 +115,39 @@ def _first(measured: Sequence[Measured | None]) -> Measured:
     return next(one for one in measured if one is not None)
 
 
-def _comparable(one: Measured, prints: Sequence[Mapping[str, Any]]) -> Measured | None:
-    """A stored measurement, where it is of what all of ours are of."""
-    stored_print = fingerprint.fingerprint(one.record)
-    return None if any(fingerprint.difference(ours, stored_print) for ours in prints) else one
+class _Differences:
+    """Of fingerprints; records that have theirs in common are looked at once."""
 
+    def __init__(self) -> None:
+        self._prints: list[Mapping[str, Any]] = []
+        self._same: dict[str, int] = {}
+        self._number: dict[int, int] = {}
+        self._found: dict[tuple[int, int], str | None] = {}
 
-def _other(case_id: str, prints: Sequence[Mapping[str, Any]], theirs: Sequence[Measured | None]) -> Verdict:
-    """Why nothing stored can be compared: by the newest that is there."""
-    newest = fingerprint.fingerprint(_first(theirs[::-1]).record)
-    reason = next(filter(None, (fingerprint.difference(ours, newest) for ours in prints)))
-    return Verdict(case_id, Word.NOT_COMPARABLE, reason)
+    def from_any(self, stored: Measured, ours: Sequence[Measured | None]) -> str | None:
+        """The first field in which one of ours differs from a stored measurement."""
+        theirs = self._of(stored)
+        for one in ours:
+            if one is not None and (reason := self._between(self._of(one), theirs)) is not None:
+                return reason
+        return None
+
+    def _between(self, ours: int, theirs: int) -> str | None:
+        if (ours, theirs) not in self._found:
+            reason = fingerprint.difference(self._prints[ours], self._prints[theirs])
+            self._found[ours, theirs] = reason
+        return self._found[ours, theirs]
+
+    def _of(self, one: Measured) -> int:
+        """The number of a measurement's fingerprint; the same ones have the same."""
+        number = self._number.get(id(one.alike))
+        if number is None:
+            found = fingerprint.fingerprint(one.record)
+            number = self._same.setdefault(json.dumps(found, sort_keys=True), len(self._prints))
+            if number == len(self._prints):
+                self._prints.append(found)
+            self._number[id(one.alike)] = number
+        return number
 
 
 def _timed(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -17,14 +20,17 @@ import pytest
 
 from ci.gate import counters
 from ci.gate.__main__ import main
+from ci.gate.fingerprint import fingerprint
 from ci.gate.verdicts import Word, judge
 from ci.tests.conftest import ROOT, write_suite
 from ci.tests.fake_engine import FakeEngine
-from fixtures.core.histories import History, read_history
+from fixtures.core.errors import InputError
+from fixtures.core.histories import History, read_accepted, read_history
 
 pytest_plugins = ["pytester"]
 
-REAL = json.loads((ROOT / "ci/baselines/1xcpu/default_20261124.json").read_text())
+REAL_TEXT = (ROOT / "ci/baselines/1xcpu/default_20261124.json").read_text()
+REAL = json.loads(REAL_TEXT)
 CASE = "mpt125m-1xcpu-hf-b1-in128-out32"
 
 
@@ -343,8 +349,11 @@ def test_a_run_is_accepted_with_its_fingerprints(tmp_path: Path, capsys: pytest.
     (file,) = (tmp_path / "baselines" / "1xcpu").glob("*")
     assert file.name == "20261124T000000.json"
     values = json.loads(file.read_text())
-    assert values["fingerprint"][CASE]["torch"] == "2.13.0+cpu"
-    assert values["benchmarks"] == json.loads(new.read_text())["benchmarks"]
+    shared, median_s, *point = values["accepted"]["cases"][CASE]
+    assert values["accepted"]["shared"][shared]["fingerprint"]["torch"] == "2.13.0+cpu"
+    assert (median_s, point) == (read_history(new).measured[0].median_s, [1, 128, 32])
+    stats = [{**one["stats"], "data": None} for one in json.loads(new.read_text())["benchmarks"]]
+    assert [{**one["stats"], "data": None} for one in values["benchmarks"]] == stats
     assert accepted(tmp_path, new) == 4
     assert "is there already" in capsys.readouterr().err
     assert accepted(tmp_path, new, "--name", "../x") == 4
@@ -437,10 +446,132 @@ def test_the_command_imports_neither_torch_nor_pytest(tmp_path: Path) -> None:
 def test_a_session_judges_itself(project: pytest.Pytester, fake: type[FakeEngine]) -> None:
     """Its own cases alone; without a baseline for them it cannot, and the exit code says so."""
     suite = write_suite(project.path, "m", batch_sizes=[1, 2])
-    result = project.runpytest("benchmarks", "--benchmark-only", "--suite", suite, "--gate")
+    words = ("benchmarks", "--benchmark-only", "--suite", suite, "--gate", "--gate-files", "out/files")
+    result = project.runpytest(*words)
     assert result.ret == 2
+    found = json.loads((project.path / "out/files/gate.json").read_text())
+    assert [one["word"] for one in found["verdicts"]] == ["NEW", "NEW"]
+    assert "2 NEW" in (project.path / "out/files/gate.md").read_text()
+    assert ElementTree.parse(project.path / "out/files/gate.xml").getroot().get("tests") == "2"
     result.stdout.fnmatch_lines(["m-1xcpu-hf-b1-in4-out2*NEW*", "gate: cannot be judged (2 NEW)"])
     assert "MISSING" not in result.stdout.str()
     result = project.runpytest("benchmarks", "--suite", suite, "--benchmark-disable", "--gate")
     assert result.ret == 2
     result.stdout.fnmatch_lines(["gate: cannot be judged, no history was saved"])
+
+
+@pytest.mark.slow
+def test_five_thousand_cases_are_judged_by_twenty_runs_in_a_moment(tmp_path: Path) -> None:
+    """Under 3 s on a quiet machine (`harness` has the figure); here there is a generous cap."""
+
+    def write(name: str) -> None:
+        rng = np.random.default_rng([ord(letter) for letter in name])
+        values = {**REAL, "datetime": name, "benchmarks": []}
+        for k in range(5000):
+            one = deepcopy(REAL["benchmarks"][k % 24]) if k < 24 else {**values["benchmarks"][k % 24]}
+            case = {**one["extra_info"]["case"], "id": f"case{k}"}
+            one["extra_info"] = {**one["extra_info"], "case": case, "state": {}}
+            one["stats"] = {**one["stats"], "data": [float(np.exp(rng.normal(0, 0.005)))] * 5}
+            values["benchmarks"].append(one)
+        file = tmp_path / name
+        file.write_text(json.dumps(values))
+
+    write("new.json")
+    write("old.json")
+    folder = tmp_path / "baselines"
+    assert main(["accept", str(tmp_path / "old.json"), "--folder", str(folder), "--name", "r0"]) == 0
+    (first,) = (folder / "1xcpu").glob("*")
+    assert first.stat().st_size < (tmp_path / "old.json").stat().st_size / 3
+    for k in range(1, 20):
+        shutil.copy(first, first.with_name(f"r{k}.json"))
+    command = [sys.executable, "-m", "ci.gate", str(tmp_path / "new.json"), "--baseline", str(folder)]
+    start = time.monotonic()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode in (0, 2), done.stderr
+    assert "5000" in done.stdout.splitlines()[-1]
+    assert time.monotonic() - start < 40
+
+
+def test_an_accepted_run_says_the_same_as_the_run_itself(tmp_path: Path) -> None:
+    """By its first line and by the whole file: id, median, fingerprint and counters of each case."""
+    new = run(tmp_path, "new", change=quiet)
+    assert accepted(tmp_path, new) == 0
+    (file,) = (tmp_path / "baselines" / "1xcpu").glob("*")
+    runs = [read_history(new), read_history(file), read_accepted(file)]
+    for one in zip(*(history.measured for history in runs), strict=True):
+        assert len({each.case_id for each in one}) == 1
+        assert [each.median_s for each in one] == [pytest.approx(one[0].median_s)] * 3
+        assert fingerprint(one[0].record) == fingerprint(one[1].record) == fingerprint(one[2].record)
+        assert counters.counters(one[0].record) == counters.counters(one[1].record)
+        assert counters.counters(one[0].record) == counters.counters(one[2].record)
+    assert len({history.taken for history in runs}) == 1
+    assert file.stat().st_size < 60_000
+    text = file.read_text()
+    for torn in (text[:-5], text.replace("}", "", 1)):
+        file.write_text(torn)
+        with pytest.raises(InputError, match="is no history"):
+            read_accepted(file)
+
+
+def test_pytest_benchmark_reads_an_accepted_run(tmp_path: Path) -> None:
+    """It is still its format."""
+    new = run(tmp_path, "new", change=quiet)
+    assert accepted(tmp_path, new) == 0
+    command = [
+        sys.executable,
+        "-m",
+        "pytest_benchmark",
+        "--storage",
+        f"file://{tmp_path / 'baselines'}",
+        "compare",
+    ]
+    done = subprocess.run([*command, "1xcpu/*"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert CASE in done.stdout + done.stderr
+
+
+HEAD_ALONE = '{"accepted": {"cases": {"a": [0, 1, 1, 1, 1]}},\n"x": 0\n}\n'
+BAD: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no case": (lambda file: file.write_text('{"benchmarks": [], "machine_info": {}}'), "holds no case of"),
+    "another tool's": (lambda file: file.write_text('{"version": "0.1", "results": [1]}'), "is no history"),
+    "deep": (lambda file: file.write_text("[" * 100_000), "is no history"),
+    "not text": (lambda file: file.write_bytes(b"\xff\xfe\x00"), "is no history"),
+    "nothing": (lambda file: file.write_text(""), "is no history"),
+    "later": (
+        lambda file: file.write_text(REAL_TEXT.replace('"record_version": 4', '"record_version": 99')),
+        "version 99",
+    ),
+    "100 MB": (lambda file: file.open("wb").truncate(100 * 2**20), "is larger than"),
+    "a folder": (lambda file: file.mkdir(), "no history in this folder"),
+    "nowhere": (lambda file: file.symlink_to("/nowhere"), "no such file"),
+    "a head alone": (lambda file: file.write_text(HEAD_ALONE), "is no history"),
+}
+
+
+@pytest.mark.parametrize(("write", "said"), BAD.values(), ids=BAD)
+def test_bad_histories_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], write: Callable[[Path], object], said: str
+) -> None:
+    """As a run, as a baseline, and to be accepted: exit code 4."""
+    good, bad = run(tmp_path, "good"), tmp_path / "bad.json"
+    write(bad)
+    words = [[str(bad)], ["accept", str(bad)], [str(good), "--baseline", str(bad)]]
+    if "no case" in said:  # which a baseline may lack
+        words.pop()
+    for one in words:
+        assert main(one) == 4
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert said in error or "is no history" in error
+
+
+def test_seconds_that_are_no_numbers_are_not_compared(tmp_path: Path, baseline: list[History]) -> None:
+    """A bare NaN, as pytest-benchmark writes it, infinity, and 0: of that case nothing is said in green."""
+    for value in (math.nan, math.inf, 0, -1, "1", None):
+
+        def change(values: dict[str, Any], value: Any = value) -> None:
+            bench(values)["stats"]["data"] = [value] * 5
+            bench(values)["extra_info"]["latency_median_s"] = value
+
+        found = judged(tmp_path, baseline, change=change)
+        assert (of(found).word, of(found).reason) == (Word.NOT_COMPARABLE, "a record has no median")

@@ -427,6 +427,33 @@ def test_a_planted_slowdown_goes_red_and_its_twin_stays_green(checkout: Path) ->
 
 
 @pytest.mark.slow
+def test_a_session_is_judged_by_accepted_ones(checkout: Path) -> None:
+    """`--gate`: green, and red where a call takes longer; cases that were not chosen are not missing."""
+    conftest, engine = checkout / "conftest.py", checkout / "ci" / "tests" / "fake_engine.py"
+    conftest.write_text(conftest.read_text().replace("gauss(1, 0.004)", "gauss(1, 0.0002)"))
+
+    def session(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "pytest", "benchmarks", "--benchmark-only", "--suite", "suite.yaml"]
+        return subprocess.run([*command, *words], cwd=checkout, capture_output=True, text=True)
+
+    for k in range(3):
+        assert session("--benchmark-json", "run.json").returncode == 0
+        accept = [sys.executable, "-m", "ci.gate", "accept", "run.json", "--name", f"r{k}"]
+        done = subprocess.run(
+            [*accept, "--allow", "dirty,contended"], cwd=checkout, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+    done = session("--gate", "-k", "b1-")
+    assert done.returncode == 0, done.stdout
+    assert "gate: pass (1 PASS)" in done.stdout
+    call = "law.token_times(output_len, call)"
+    engine.write_text(engine.read_text().replace(call, f"[1.1 * moment for moment in {call}]"))
+    done = session("--gate", "-k", "b2-")
+    assert done.returncode == 1, done.stdout
+    assert "gate: regressed (1 REGRESSED)" in done.stdout
+
+
+@pytest.mark.slow
 def test_an_interrupted_comparison_is_gone_on_with(checkout: Path) -> None:
     """Its worktree is gone, its pairs are kept; another threshold's are not taken for them."""
     command = [sys.executable, "-m", "ci.gate", "paired", "--base", "HEAD", "-k", "b1-"]
