@@ -226,11 +226,12 @@ def test_a_process_that_is_killed_at_any_moment_loses_one_case(faked: pytest.Pyt
         begun_ones += bool(begun)
         kept = [re.findall(r"-b(\d+)-", case)[0] for case in found(faked.path)[before:]]
         assert {*begun[:-1]} <= {*kept}, (seed, kills, number, begun, kept)
-        if rng.random() < 0.1:  # now and then a run is let come to its end
+        has_all = len(to_go_on_with(faked.path)) == len(sizes)  # and may be killed in its end again and again
+        if rng.random() < (0.5 if has_all else 0.1):  # now and then a run is let come to its end
             to_its_end(sessions, whole, faked.path)
     to_its_end(sessions, whole, faked.path)
     sessions.close()
-    assert begun_ones >= 12, "most kills came before the first case"
+    assert begun_ones >= 8, "most kills came before the first case"
     for journal in journals(faked.path):
         cases = cases_in(journal)
         assert len(cases) == len(set(cases)) <= len(sizes), (seed, cases)
