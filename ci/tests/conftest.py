@@ -21,6 +21,14 @@ _NUMBERS = itertools.count()
 
 
 @pytest.fixture(scope="session", autouse=True)
+def no_xdist() -> Iterator[None]:
+    """Sessions that a test starts are nobody's workers, whatever this one is: else they measure nothing."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def locks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A folder of locks of their own: tests beside each other and real measurements do not wait."""
     with pytest.MonkeyPatch.context() as monkeypatch:

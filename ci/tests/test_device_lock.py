@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 
 from ci.tests.conftest import ROOT, histories, write_suite
 from ci.tests.fake_engine import FakeEngine
-from fixtures import nvml
+from fixtures import exclusive, nvml
 from fixtures.core.errors import InputError
 from fixtures.core.library import hardware
 from fixtures.core.sweep import Machine
 from fixtures.device_lock import FOLDER_VARIABLE, HOLDER_VARIABLE, take_devices
+from fixtures.say import say as write
 
 pytest_plugins = ["pytester"]
 
@@ -207,9 +208,17 @@ def test_a_session_that_measures_is_refused(project: pytest.Pytester, fake: Fake
     assert fake.log == []
 
 
-def test_a_session_waits_where_it_is_told_to(project: pytest.Pytester, fake: Fake) -> None:
+def test_a_session_waits_where_it_is_told_to(
+    project: pytest.Pytester, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It says for whom, and then it measures."""
-    with holder(seconds=1):
+    with holder() as (pid, _):
+
+        def say(config: pytest.Config, text: str) -> None:
+            write(config, text)
+            os.kill(pid, signal.SIGKILL)
+
+        monkeypatch.setattr(exclusive, "say", say)
         result = measured(project, "--benchmark-only", "--wait-device", "60")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["waiting for the device, 60 s at the most: cpu is being measured on by *"])

@@ -21,10 +21,11 @@ from ci.tests.test_rank_failures import Session, try_all
 from ci.tests.test_ranks import TINY
 from fixtures import engines
 from fixtures.core import library
-from fixtures.core.case import Case, EngineSpec, ModelSpec, Point
+from fixtures.core.case import Case, EngineSpec, HardwareSpec, ModelSpec, Point
 from fixtures.core.footprint import Footprint, Instant, Pass, Terms
 from fixtures.core.memory import CPU_MARGIN_BYTES
 from fixtures.core.outcome import needed_bytes, out_of_memory, ran_out_with_less
+from fixtures.core.sweep import Machine
 from fixtures.core.tables import results_table
 from fixtures.engines.limits import Limits
 from fixtures.model import Handle
@@ -107,6 +108,32 @@ def test_a_model_without_room_is_the_outcome_of_its_cases(
         ("no_room", 1),
         ("no_room", 4),
     ]
+
+
+def test_a_model_that_is_larger_than_the_machine_is_the_outcome_of_its_cases(
+    project: pytest.Pytester, fake: type[FakeEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not collected, and stands in table and history; only the chosen cases, and nothing in a list."""
+    one = HardwareSpec("cpu", "cpu", memory_bytes=10**9)
+    monkeypatch.setattr("fixtures.plan.machine.detect", lambda: Machine(one, 1, 2))
+    write_suite(project.path, "wide", "good", batch_sizes=[1, 2, "max"])
+    suite = json.loads((project.path / "suite.yaml").read_text())
+    suite["models"][0] |= {"parameters": 10**9}  # 2 GB in bf16
+    suite["models"][1] |= {"parameters": 10**6, "kv_values_per_token": 10**7}
+    (project.path / "suite.yaml").write_text(json.dumps(suite))
+    run(project, "--suite", "suite.yaml", "--collect-only")
+    assert histories(project.path) == []
+    result = run(project, "--suite", "suite.yaml", "-k", "b2-")
+    result.assert_outcomes(passed=1, deselected=2)
+    (history,) = histories(project.path)
+    (found,) = history["outcomes"]
+    assert found["case"]["id"] == "wide-1xcpu-hf-b2-in4-out2"
+    assert (found["phase"], found["free_bytes"]) == ("load", 10**9)
+    assert found["detail"] == "not tried, the weights are 2.00 GB, 1xcpu has 1.00"
+    result.stdout.fnmatch_lines(["wide", "  1xcpu hf * 2 * 4 * 2 *out of memory in load"])
+    run(project, "--suite", "suite.yaml", "-k", "wide")
+    only = histories(project.path)[-1]
+    assert (only["benchmarks"], len(only["outcomes"])) == ([], 2)
 
 
 def test_what_is_predicted_to_find_no_room_is_not_tried(
