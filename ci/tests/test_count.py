@@ -165,3 +165,16 @@ def test_autocast_may_keep_everything_in_its_own_dtype() -> None:
     """The least bytes are those of the narrower of the two."""
     mixed = count_work(case(own(**LLAMA), dtype="float32", autocast="bfloat16"))
     assert mixed == count_work(case(own(**LLAMA)))
+
+
+def test_a_product_is_as_fast_as_one_thread_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where threads wait for each other; how many there are stays as it was."""
+    monkeypatch.setattr(peaks, "_best", lambda _call, _device: 100.0 if torch.get_num_threads() > 1 else 2.0)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = measure_peaks(torch.device("cpu"), torch.bfloat16, 2**24)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert found["flops_per_s"] == 2**30
