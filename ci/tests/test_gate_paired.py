@@ -276,6 +276,20 @@ def test_a_slowdown_that_the_second_series_does_not_find_is_none(tmp_path: Path)
     assert len(calls) >= 2 * LEAST_PAIRS
 
 
+def test_a_slowdown_that_the_second_series_leaves_open_is_not_red(tmp_path: Path) -> None:
+    """Nor green."""
+    comparison = compared(Sides(QUIET, 3), tmp_path / "p", cases=2, pairs=12)
+    calls: list[int] = []
+
+    def new(ids: Sequence[str]) -> dict[str, Took]:
+        calls.append(len(ids))
+        return {name: Took(2 * FIVE if len(calls) <= LEAST_PAIRS else FIVE / 2, {}) for name in ids}
+
+    comparison.measure = (lambda ids: {name: Took(0.0, {}) for name in ids}, new)
+    assert {one.word for one in comparison.run()} == {Word.INCONCLUSIVE}
+    assert len(calls) == LEAST_PAIRS + 12
+
+
 def test_a_budget_that_is_spent_is_inconclusive(tmp_path: Path) -> None:
     """With what would be needed."""
     verdicts = compared(Sides(BAD, 4), tmp_path / "p", cases=2, pairs=6).run()
