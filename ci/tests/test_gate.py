@@ -110,6 +110,27 @@ def test_one_run_or_a_small_baseline_cannot_tell(tmp_path: Path, baseline: list[
     )
 
 
+def test_a_case_of_two_runs_is_inconclusive_beside_others_of_ten(tmp_path: Path) -> None:
+    """The noise is known, and the case is not."""
+    folder = tmp_path / "stored"
+    folder.mkdir()
+    stored = [read_history(run(folder, f"r{k}", change=delete if k > 1 else bench)) for k in range(10)]
+    found = judged(tmp_path, stored)
+    assert of(found).reason == "the baseline has 2 comparable runs of it, of 3 at the least"
+    assert {one.word for one in found if one.case_id != CASE} == {Word.PASS}
+
+
+def test_what_would_be_missed_half_the_time_is_not_green(tmp_path: Path, baseline: list[History]) -> None:
+    """A threshold beyond the noise that is not seen in 95 of 100 runs; one that is seen passes."""
+    new = [read_history(run(tmp_path, f"new{k}")) for k in range(2)]
+    one = of(judge(new, baseline))
+    margin = one.high / one.ratio - 1
+    assert margin < one.visible
+    between = (margin + one.visible) / 2
+    assert of(judge(new, baseline, threshold=between)).word == Word.INCONCLUSIVE
+    assert of(judge(new, baseline, threshold=1.01 * one.visible)).word == Word.PASS
+
+
 def test_a_noisy_day_is_inconclusive_not_green(tmp_path: Path, baseline: list[History]) -> None:
     """The stored runs are quiet, this one is not: its cases differ by 15 %."""
 
