@@ -79,9 +79,11 @@ def test_every_command_works(command: str, copy: Path) -> None:
     """With fewer rounds, and the tests' own command without running them within themselves."""
     told, expected = command, 0
     if command == "ci/test":
-        told = "ci/test --collect-only -q"
+        told = "ci/test --collect-only -q ci/tests/test_case.py"
     if command.startswith("ci/gpu"):  # gone through on a CPU in test_gpu.py
         expected = 3
+    if "--gate" in command or "gate paired" in command:  # of one round, or one pair: it cannot judge
+        expected = 2
     env = {**os.environ, "PYTEST_ADDOPTS": QUICK, "PYTHON": sys.executable}
     done = subprocess.run(told, shell=True, cwd=copy, env=env, capture_output=True, text=True)
     assert done.returncode == expected, done.stdout + done.stderr
