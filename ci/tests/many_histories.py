@@ -1,6 +1,8 @@
 """Histories of any size, made of the stored ones: for tests of trends and of large input.
 
-python -m ci.tests.many_histories FOLDER [nightly]  10,000 cases over 100 runs, or 100 cases in each of these
+python -m ci.tests.many_histories FOLDER          10,000 cases over 100 runs
+python -m ci.tests.many_histories FOLDER nightly  100 cases, the same in each of 100 runs
+python -m ci.tests.many_histories FOLDER accepted 5,000 cases in new.json, and in 20 accepted runs
 """
 
 from __future__ import annotations
@@ -8,7 +10,9 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import math
 import random
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -16,6 +20,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ci.gate import __main__ as gate
+from ci.gate.accept import WHYS
 from ci.tests.conftest import ROOT
 
 STORED = ROOT / "ci" / "baselines" / "1xcpu" / "default_20261124.json"
@@ -87,6 +93,34 @@ def many(folder: Path, nightly: bool = False, indent: int | None = 4) -> None:
         (folder / f"run_{number:03}.json").write_text(json.dumps(run(records, number), indent=indent))
 
 
+def accepted(folder: Path) -> None:
+    """A run of 5,000 cases, `new.json`, and 20 accepted ones in `baselines/`; they differ by chance."""
+    for seed, name in enumerate(("new", "old")):
+        draw = random.Random(seed)
+        stored = _stored()
+        benchmarks = [_large_case(stored["benchmarks"][k % 24], k, draw) for k in range(5000)]
+        (folder / f"{name}.json").write_text(
+            json.dumps({**stored, "datetime": name, "benchmarks": benchmarks})
+        )
+    arguments = ["accept", str(folder / "old.json"), "--folder", str(folder / "baselines"), "--name", "r0"]
+    if gate.main([*arguments, "--allow", ",".join(WHYS)]):
+        raise SystemExit("the run was not accepted")
+    (first,) = (folder / "baselines" / "1xcpu").glob("*")
+    for k in range(1, 20):
+        shutil.copy(first, first.with_name(f"r{k}.json"))
+
+
+def _large_case(of: Text, number: int, draw: random.Random) -> Text:
+    info = of["extra_info"]
+    case = {**info["case"], "id": f"case{number}"}
+    seconds = [math.exp(draw.gauss(0, 0.005))] * 5
+    return {
+        **of,
+        "extra_info": {**info, "case": case, "state": {}},
+        "stats": {**of["stats"], "data": seconds},
+    }
+
+
 @cache
 def _stored() -> Text:
     found: Text = json.loads(STORED.read_text(encoding="utf-8"))
@@ -96,4 +130,7 @@ def _stored() -> Text:
 if __name__ == "__main__":
     target, *words = sys.argv[1:]
     Path(target).mkdir(parents=True, exist_ok=True)
-    many(Path(target), words == ["nightly"])
+    if words == ["accepted"]:
+        accepted(Path(target))
+    else:
+        many(Path(target), words == ["nightly"])
