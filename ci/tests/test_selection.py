@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ci.tests.conftest import write_suite
+from ci.tests.conftest import ROOT, write_suite
 from ci.tests.fake_engine import FakeEngine
 
 pytest_plugins = ["pytester"]
@@ -102,15 +102,16 @@ def test_a_machine_that_is_not_here_is_not_measured(project: pytest.Pytester, fa
     assert fake.log == []
 
 
-def test_the_harness_is_measured_only_where_it_is_asked_for(project: pytest.Pytester) -> None:
+@pytest.mark.parametrize("file", sorted(file.name for file in (ROOT / "benchmarks").glob("*harness*")))
+def test_the_harness_is_measured_only_where_it_is_asked_for(project: pytest.Pytester, file: str) -> None:
     """Benchmarks of the harness take minutes and say nothing about a model."""
-    (project.path / "benchmarks" / "test_harness.py").write_text(
+    (project.path / "benchmarks" / file).write_text(
         "import pytest\npytestmark = pytest.mark.harness\ndef test_cost(benchmark): benchmark(int)\n"
     )
     suite = write_suite(project.path, "m")
     without = project.runpytest("benchmarks", "--collect-only", "-q", "--suite", suite)
     assert "test_cost" not in without.stdout.str()
-    for asked in (["-k", "harness"], ["-m", "harness"], ["benchmarks/test_harness.py"]):
+    for asked in (["-k", "harness"], ["-m", "harness"], [f"benchmarks/{file}"]):
         result = project.runpytest("benchmarks", "--collect-only", "-q", "--suite", suite, *asked)
         assert "test_cost" in result.stdout.str(), asked
 
