@@ -13,7 +13,7 @@ import numpy as np
 
 from ci.gate import counters
 from ci.gate.pairs_file import PairsFile
-from ci.gate.sequential import LEAST_PAIRS, Rule, Series
+from ci.gate.sequential import LEAST_PAIRS, Rule, Series, interval
 from ci.gate.sides import Took
 from ci.gate.verdicts import Verdict, Word
 from fixtures.core.text import duration
@@ -122,23 +122,31 @@ class Comparison:
 
     def _verdict(self, case_id: str) -> Verdict:
         logs = self.pairs(case_id)
-        ratio = math.exp(statistics.median(logs)) if logs else None
+        figures: dict[str, float] = {}
+        if len(logs) >= LEAST_PAIRS:
+            of_pairs = zip(("ratio", "low", "high"), interval(logs), strict=True)
+            figures = {name: math.exp(value) for name, value in of_pairs}
+        elif logs:
+            figures = {"ratio": math.exp(statistics.median(logs))}
         if case_id in self.ended:
-            return Verdict(case_id, *self.ended[case_id], ratio)
+            word, reason = self.ended[case_id]
+            return Verdict(case_id, word, reason, **figures)
         pairs = f"{len(logs)} pair{'s' * (len(logs) != 1)}"
         decided = [int(series.decided[cases.index(case_id)]) for cases, series in self._of(case_id)]
         if -1 in decided:
-            return Verdict(case_id, Word.PASS, pairs, ratio, visible=math.expm1(self.threshold))
+            cases, first = self._of(case_id)[0]
+            word = Word.IMPROVED if first.is_faster(cases.index(case_id)) else Word.PASS
+            return Verdict(case_id, word, pairs, **figures, visible=math.expm1(self.threshold))
         if decided == [1, 1]:
-            return Verdict(case_id, Word.REGRESSED, f"in two series, {pairs}", ratio)
+            return Verdict(case_id, Word.REGRESSED, f"in two series, {pairs}", **figures)
         cases, series = self._of(case_id)[-1]
         sd = series.deviation(cases.index(case_id))
         if sd is None:
             few = f"{pairs}, of {LEAST_PAIRS} at the least in each series"
-            return Verdict(case_id, Word.INCONCLUSIVE, few, ratio)
+            return Verdict(case_id, Word.INCONCLUSIVE, few, **figures)
         needed = series.rule.pairs_needed(sd)
         reason = f"{pairs}; they differ by {100 * sd:.1f} %, so about {needed} a series are needed"
-        return Verdict(case_id, Word.INCONCLUSIVE, reason, ratio)
+        return Verdict(case_id, Word.INCONCLUSIVE, reason, **figures)
 
 
 def measured_by(side: Any, options: Sequence[str]) -> Measure:

@@ -77,6 +77,18 @@ def trimmed(ratios: Rows) -> tuple[Each, Each, Rows, int]:
     return mean, pairs * squares / (kept * (kept - 1)), drawn_in, kept - 1
 
 
+def interval(ratios: list[float], coverage: float = 0.95) -> tuple[float, float, float]:
+    """Of log ratios the trimmed mean, and the ends of Student's interval around it (Yuen, as above).
+
+    It takes their number to be given beforehand; where a test ended with them it is a little too short.
+    """
+    from scipy.special import stdtrit
+
+    mean, variance, _, dof = trimmed(np.array([ratios]))
+    margin = float(stdtrit(dof, (1 + coverage) / 2)) * math.sqrt(float(variance[0]) / len(ratios))
+    return float(mean[0]), float(mean[0]) - margin, float(mean[0]) + margin
+
+
 class Series:
     """Pairs of all cases of a run, pair by pair; each case is open until it is decided.
 
@@ -120,6 +132,14 @@ class Series:
     def deviation(self, row: int) -> float | None:
         """The standard deviation that one of its pairs counts with; None where too few are there."""
         return None if np.isnan(self._variance[row]) else math.sqrt(self._variance[row])
+
+    def is_faster(self, row: int) -> bool:
+        """Whether the test's mirror image finds it faster by the threshold, rather than the same."""
+        if np.isnan(self._variance[row]):
+            return False
+        d, pairs = self.rule.threshold, int(self.taken[row])
+        mean = float(trimmed(self._ratios[row : row + 1, :pairs])[0][0])
+        return pairs * d * (-mean - d / 2) / float(self._variance[row]) >= self.rule.bounds()[1]
 
     def _decide(self, rows: NDArray[np.intp]) -> None:
         ratios = self._ratios[:, : self.pairs]

@@ -21,7 +21,7 @@ from scipy import stats
 from ci.gate.__main__ import main
 from ci.gate.paired import Comparison
 from ci.gate.pairs_file import PairsFile
-from ci.gate.sequential import LEAST_PAIRS, Rule, Series, trimmed
+from ci.gate.sequential import LEAST_PAIRS, Rule, Series, interval, trimmed
 from ci.gate.sides import Side, Took, opened
 from ci.gate.simulate import (
     HARDER,
@@ -258,6 +258,31 @@ def test_the_sides_take_turns_and_decided_cases_are_left_out(tmp_path: Path) -> 
     assert order[:8] == ["base", "new", "new", "base"] * 2
     assert [one.word for one in verdicts] == [Word.PASS, Word.REGRESSED, Word.PASS]
     assert seen[-1] == ["case1"]
+
+
+def test_what_is_faster_is_improved_and_what_is_the_same_is_not(tmp_path: Path) -> None:
+    """Each with its ratio and an interval; a little faster is a pass."""
+    planted = {"case0": -2 * FIVE, "case1": -0.2 * FIVE}
+    verdicts = compared(Sides(QUIET, 6, planted), tmp_path / "p", cases=4).run()
+    assert [one.word for one in verdicts] == [Word.IMPROVED, Word.PASS, Word.PASS, Word.PASS]
+    for one in verdicts:
+        truth = math.exp(planted.get(one.case_id, 0.0))
+        assert one.low is not None
+        assert one.high is not None
+        assert one.low < truth < one.high
+        assert one.ratio == pytest.approx(math.sqrt(one.low * one.high))
+
+
+def test_an_interval_holds_what_is_so_in_95_of_100() -> None:
+    """Of pairs of a normal distribution, and of ones of which some are disturbed; by hand for six."""
+    rng = np.random.default_rng(9)
+    for disturbed in (0.0, 0.1):
+        rows = rng.normal(0.01, 0.05, (2000, 12))
+        rows += (rng.random(rows.shape) < disturbed) * rng.normal(0, 0.5, rows.shape)
+        holds = [low < 0.01 < high for _, low, high in (interval(list(one)) for one in rows)]
+        assert np.mean(holds) == pytest.approx(0.95, abs=0.025)
+    # mean 2.5 and variance 4.75 as above, six pairs, Student's 3.1824 of three degrees of freedom
+    assert interval([9.0, 1.0, 2.0, 3.0, 4.0, -7.0]) == pytest.approx((2.5, -0.3316, 5.3316), abs=1e-4)
 
 
 def test_a_slowdown_that_the_second_series_does_not_find_is_none(tmp_path: Path) -> None:

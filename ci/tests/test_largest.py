@@ -196,7 +196,7 @@ def test_a_real_search_ends_at_what_the_address_space_allows(project: pytest.Pyt
     assert session.end() == 0, session.log
     (file,) = (project.path / ".benchmarks" / "largest").glob("*")
     tried = dict(json.loads(file.read_text())["tried"])
-    assert True in tried.values(), session.log
+    assert any(tried.values()), session.log
     assert False in tried.values()
     assert len(tried) <= CALLS
     found = max(batch for batch, fits in tried.items() if fits)
