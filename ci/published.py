@@ -54,7 +54,12 @@ def history() -> dict[str, Any]:
 
     Raises ValueError where a point stands in two figures with two latencies, or is of no case of its suite.
     """
-    cases = {figure: {_key(case): case for case in cases_of(figure)} for figure in FIGURES}
+    cases: dict[str, dict[tuple[str, ...], Case]] = {figure: {} for figure in FIGURES}
+    sweeps: dict[str, set[str]] = {}
+    for figure, of in cases.items():
+        for one, sweep in cases_of(figure):
+            of[_key(one)] = one
+            sweeps.setdefault(one.id, set()).update(filter(None, [sweep]))
     found: dict[str, tuple[Case, float, list[str]]] = {}
     for figure, key, latency_s in _rows():
         case = cases[figure].get(key)
@@ -64,21 +69,24 @@ def history() -> dict[str, Any]:
         if known[1] != latency_s:
             raise ValueError(f"{case.id} is published with two latencies: {known[1]} s and {latency_s} s")
         known[2].append(figure)
-    records = [_record(*one) for one in found.values()]
+    records = [_record(*one, sorted(sweeps[one[0].id])) for one in found.values()]
     relate(records)
     absent = {case.id: case for of in cases.values() for case in of.values() if case.id not in found}
     return {
         "machine_info": {"inference": None},
         "commit_info": {"id": COMMIT, "time": None, "dirty": False, "project": "llm-foundry", "branch": None},
         "benchmarks": [_benchmark(record) for record in records],
-        "outcomes": [_outcome(case) for case in absent.values()],
+        "outcomes": [_outcome(case, sorted(sweeps[case.id])) for case in absent.values()],
         "datetime": "2023",
         "version": None,
     }
 
 
-def cases_of(figure: str) -> Iterator[Case]:
-    """The cases that a figure's suite names, on the devices that it names; those that do not fit too."""
+def cases_of(figure: str) -> Iterator[tuple[Case, str | None]]:
+    """The cases that a figure's suite names, on the devices that it names, and the name of the sweep.
+
+    Those that do not fit are among them.
+    """
     for entry in read_suite(figure, library.suite(figure)).entries:
         for selector in entry.hardware:
             if selector.device not in library.names("hardware"):
@@ -87,8 +95,8 @@ def cases_of(figure: str) -> Iterator[Case]:
             for model in entry.models:
                 for engine in entry.engines:
                     any_point = Case(model, hardware, selector.devices, engine, Point(1, 1, 1))
-                    for point, _ in points(entry, any_point, Largest(lambda _: None)):
-                        yield replace(any_point, point=point)
+                    for point, sweep in points(entry, any_point, Largest(lambda _: None)):
+                        yield replace(any_point, point=point), sweep
 
 
 def written(values: dict[str, Any]) -> str:
@@ -114,7 +122,7 @@ def _key(case: Case) -> tuple[str, ...]:
     return case.model.name, f"{case.devices}x{case.hardware.name}", *map(str, numbers)
 
 
-def _record(case: Case, latency_s: float, figures: Sequence[str]) -> dict[str, Any]:
+def _record(case: Case, latency_s: float, figures: Sequence[str], sweeps: Sequence[str]) -> dict[str, Any]:
     counts = find_counts(case.model, case.engine)
     work = None if counts is None else counts.work
     throughput = output_tokens_per_s(case.point, latency_s)
@@ -129,6 +137,7 @@ def _record(case: Case, latency_s: float, figures: Sequence[str]) -> dict[str, A
         "source": PUBLISHED,
         "provenance": {"figures": list(figures), **PROVENANCE},
         "suite": figures[0],
+        "sweeps": list(sweeps),
         "case": case.as_dict(),
         "protocol": {"rounds": 5, "warmup_rounds": 3, "seed": None},
         "latency_mean_s": latency_s,
@@ -163,9 +172,9 @@ def _benchmark(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _outcome(case: Case) -> dict[str, Any]:
+def _outcome(case: Case, sweeps: Sequence[str]) -> dict[str, Any]:
     outcome = out_of_memory(case, "absent from the published figure")
-    return {**outcome, "source": PUBLISHED, "provenance": PROVENANCE}
+    return {**outcome, "sweeps": list(sweeps), "source": PUBLISHED, "provenance": PROVENANCE}
 
 
 def main(arguments: Sequence[str]) -> int:

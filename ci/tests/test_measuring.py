@@ -80,6 +80,7 @@ def test_the_record_has_the_case_and_the_metrics(project: pytest.Pytester, fake:
     assert record["peak_memory_bytes"] == 1234
     assert record["parameters"] == 10
     assert record["seed"] == 17
+    assert record["sweeps"] == ["small"]
     case = record["case"]
     assert (case["batch_size"], case["input_len"], case["output_len"]) == (3, 7, 5)
     assert case["model"]["architecture"] == {"model_type": "fake"}
@@ -139,6 +140,7 @@ def test_out_of_memory_is_an_outcome(project: pytest.Pytester, fake: Fake) -> No
     )
     (history,) = histories(project.path)
     assert len(history["benchmarks"]) == 3
+    assert [one["sweeps"] for one in history["outcomes"]] == [["small"]]
 
 
 def test_no_room_for_a_model_skips_its_cases(project: pytest.Pytester, fake: Fake) -> None:

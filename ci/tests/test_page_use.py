@@ -91,6 +91,20 @@ def headings(page: Any) -> list[str]:
     return names
 
 
+def test_a_sweep_can_be_chosen(shown: Shown) -> None:
+    """Its cases, those that ran out of memory among them; what has no sweep stands as none."""
+    page = shown.page
+    menu = page.locator("details[data-facet=sweep]")
+    menu.locator("summary").click()
+    labels = set(menu.locator("label span").all_inner_texts())
+    assert labels == {"throughput", "none"}
+    menu.get_by_label("throughput").check()
+    expected = [one for one in samples() if one.record.get("sweeps") == ["throughput"]]
+    assert {one.latency_s is None for one in expected} == {True, False}
+    assert page.locator("#count").inner_text().startswith(f"{len(expected)} of {len(samples())} cases, ")
+    page.get_by_role("button", name="Show all").click()
+
+
 def test_filters_leave_what_was_chosen(shown: Shown) -> None:
     """In the table, the figures and the count; several values of one facet, and both facets together."""
     page = shown.page

@@ -22,6 +22,7 @@ def record(seconds: list[float], joules: float | None = None, **load: Any) -> di
     return make_record(
         case=CASE,
         suite="own",
+        sweeps=["short"],
         protocol=Protocol(rounds=4, warmup_rounds=2, seed=7),
         seconds=seconds,
         token_s=[[0.1 * (k + 1) for k in range(10)] for _ in seconds],
@@ -41,6 +42,7 @@ def test_a_record_holds_the_case_how_it_was_measured_and_what_came_out() -> None
     assert made == {
         "record_version": 4,
         "suite": "own",
+        "sweeps": ["short"],
         "case": CASE.as_dict(),
         "protocol": {"rounds": 4, "warmup_rounds": 2, "seed": 7},
         "stopped_by": "asked for",

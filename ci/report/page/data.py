@@ -16,7 +16,7 @@ from ci.report.page.reading import FILE, TABLE, Field
 from fixtures.core.errors import InputError
 from fixtures.core.metrics import METRICS
 
-FACETS = ("model", "hardware", "engine", "suite", "source")  # what the page can be filtered by
+FACETS = ("model", "hardware", "engine", "suite", "sweep", "source")  # what the page can be filtered by
 
 
 @dataclass(frozen=True)

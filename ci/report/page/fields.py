@@ -76,9 +76,10 @@ def _set_by(sample: Sample) -> str | None:
     return " / ".join(one for one in by if one) or None
 
 
-def _suite(sample: Sample) -> str | None:
-    """The sweep where a record has it, else its suite."""
-    return text(sample.record, "sweep") or text(sample.record, "suite")
+def _sweep(sample: Sample) -> str | None:
+    found = sample.record.get("sweeps")
+    names = [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
+    return ", ".join(names) or None
 
 
 def _marks(sample: Sample) -> str | None:
@@ -185,7 +186,8 @@ GROUPS: Mapping[str, tuple[Field, ...]] = {
         number("throttled", "throttle events", "state.throttle_count", _whole),
     ),
     "run": (
-        words("suite", "suite", _suite, BOTH),
+        words("suite", "suite", "suite", BOTH),
+        words("sweep", "sweep", _sweep, FILE),
         words("taken", "taken", lambda one: one.taken or None, FILE),
         words("history", "history", lambda one: one.file, FILE),
         words("what", "published in", "provenance.what"),
