@@ -193,7 +193,7 @@ def test_a_real_search_ends_at_what_the_address_space_allows(project: pytest.Pyt
     conftest.write_text(LIMIT + conftest.read_text())
     session = Session(project.path)
     session.start("-rs")
-    assert session.end() == 0, session.log
+    assert session.end(limit_s=600) == 0, session.log
     (file,) = (project.path / ".benchmarks" / "largest").glob("*")
     tried = dict(json.loads(file.read_text())["tried"])
     assert any(tried.values()), session.log
