@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from fixtures.core import library
 from fixtures.core.case import HardwareSpec
 from fixtures.core.errors import InputError
-from fixtures.core.hardware import Device, machine_of, parse_amd, parse_machine, parse_nvidia, visible
+from fixtures.core.hardware import (
+    Device,
+    machine_of,
+    parse_amd,
+    parse_cpuinfo,
+    parse_machine,
+    parse_nvidia,
+    visible,
+)
 from fixtures.core.sweep import Machine
 
 FUZZ = settings(deadline=None, derandomize=True, max_examples=80)
@@ -264,3 +272,24 @@ def test_a_label_of_an_unknown_device_is_refused_with_the_nearest_one() -> None:
     )
     with pytest.raises(InputError, match="no device is named 'gpu'"):
         parse_machine("1xgpu")
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (
+            "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n\n"
+            "processor\t: 1\ncpu family\t: 26\nmodel\t\t: 2\nmodel name\t: another\n",
+            "AMD EPYC (family 25, model 17)",
+        ),
+        (
+            "processor\t: 0\nBogoMIPS\t: 243.75\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n",
+            "aarch64 (implementer 0x41, part 0xd0c)",
+        ),
+        ("", "aarch64"),
+        ("model name: x: y", "x: y"),
+    ],
+)
+def test_processors_of_one_brand_are_told_apart(text: str, name: str) -> None:
+    """A virtual machine may say "AMD EPYC" of each of them; one with AVX-512 is twice as fast."""
+    assert parse_cpuinfo(text, "aarch64") == name

@@ -197,7 +197,8 @@ def test_a_record_is_read_as_it_was_written() -> None:
     record = json.loads(file.read_text())["benchmarks"][0]["extra_info"]
     first = read_seen([file])[0]
     assert (first.case_id, first.model, first.engine_kind) == (record["case"]["id"], "mpt125m", "hf")
-    assert (first.device, first.devices, first.processor, first.cores) == ("cpu", 1, "AMD EPYC", 2)
+    assert (first.device, first.devices, first.cores) == ("cpu", 1, 2)
+    assert first.processor == "AMD EPYC (family 25, model 17)"
     assert (first.of_bound, first.load_s) == (record["limits"]["of_bound"], record["load_s"])
     assert first.peaks == Peaks(**record["limits"]["peaks"]["measured"])
 
