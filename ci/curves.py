@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,23 @@ from fixtures.core.metrics import output_tokens_per_s
 from fixtures.core.outcome import OUT_OF_MEMORY
 
 MEASURED, PUBLISHED = "measured", "published"
+CPU = "cpu"
 
 
 @dataclass(frozen=True)
 class Sample:
     """A case, and its mean latency in s; None for one that ran out of memory.
 
-    `source` is "measured" or "published"; `taken` is when its run ended, `file` the name of the history.
-    `seconds` are of its timed rounds, where the file has them; `history` is its whole run.
+    `kind` is the device; of CPUs, where there are several, with its name, which then stands in `case_id` and
+    `hardware` too. `source` is "measured" or "published"; `taken` is when its run ended, `file` the name of
+    the history. `seconds` are of its timed rounds, where the file has them; `history` is its whole run.
     """
 
     case_id: str
     model: str
     hardware: str
     device: str
+    kind: str
     devices: int
     engine: str
     point: Point
@@ -41,7 +44,7 @@ class Sample:
     @property
     def machines(self) -> int:
         """How many devices there are to be had and paid for: the ranks of one CPU are one."""
-        return 1 if self.device == "cpu" else self.devices
+        return 1 if self.device == CPU else self.devices
 
     @property
     def tokens_per_s(self) -> float | None:
@@ -65,7 +68,37 @@ class Curve:
 
 def read_samples(paths: Iterable[Path]) -> list[Sample]:
     """Every case of all runs, in the order of the files; raises InputError for what is no history."""
-    return [one for file in find_histories(paths) for one in of_history(read_history(file))]
+    return of_histories(read_history(file) for file in find_histories(paths))
+
+
+def of_histories(histories: Iterable[History]) -> list[Sample]:
+    """The cases of all runs, in their order; those of one CPU apart from those of another."""
+    found = [one for history in histories for one in of_history(history)]
+    names = [processor(one) for one in found]
+    if len(set(names) - {None}) < 2:
+        return found
+    return [one if name is None else _named(one, name) for one, name in zip(found, names, strict=True)]
+
+
+def processor(one: Sample) -> str | None:
+    """The CPU that it was measured on, by name and cores; a GPU is told by its device's name already."""
+    machine = part(one.record, "machine")
+    name, cores = text(machine, "reported_name"), count(machine, "cores")
+    return f"{name}, {cores} cores" if one.device == CPU and name and cores else None
+
+
+def recorded_id(one: Sample) -> str:
+    """The id of its case as its history has it."""
+    return text(part(one.record, "case"), "id") or one.case_id
+
+
+def _named(one: Sample, name: str) -> Sample:
+    return replace(
+        one,
+        case_id=f"{one.case_id}, {name}",
+        hardware=f"{one.hardware}, {name}",
+        kind=f"{one.kind}, {name}",
+    )
 
 
 def of_history(history: History) -> list[Sample]:
@@ -101,6 +134,7 @@ def _sample(
         model=model,
         hardware=hardware,
         device=device,
+        kind=device,
         devices=devices,
         engine=engine,
         point=Point(batch, first, last),

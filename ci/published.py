@@ -27,6 +27,7 @@ from fixtures.core.physics import make_limits
 from fixtures.core.record import RECORD_VERSION
 from fixtures.core.suite import read_suite
 from fixtures.core.sweep import Largest, points
+from fixtures.core.whole import write_whole
 
 FOLDER = Path(__file__).resolve().parent / "baselines" / "published"
 CSV, JSON = FOLDER / "a100_2023.csv", FOLDER / "a100_2023.json"
@@ -182,9 +183,7 @@ def main(arguments: Sequence[str]) -> int:
     if arguments:
         print("published: takes no arguments", file=sys.stderr)
         return 4
-    part = JSON.with_name(f"{JSON.name}.part")
-    part.write_text(written(history()), encoding="utf-8")
-    part.replace(JSON)
+    write_whole(JSON, written(history()).encode())
     return 0
 
 

@@ -12,6 +12,7 @@ from ci.gate.verdicts import RED, judge
 from fixtures.core.errors import InputError, one_of
 from fixtures.core.histories import History, part, text
 from fixtures.core.slim import as_text, slim
+from fixtures.core.whole import write_whole
 
 WHYS = {
     "partial": "cases of the baseline are not in it",
@@ -82,7 +83,5 @@ def accept(
     medians = {one.case_id: one.median_s for one in run.measured}
     values = slim(json.loads(run.file.read_text(encoding="utf-8")), medians, fingerprint)
     file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_suffix(".part")
-    beside.write_text(as_text(values), encoding="utf-8")
-    beside.replace(file)
+    write_whole(file, as_text(values).encode())
     return file

@@ -9,6 +9,7 @@ from pathlib import Path
 from ci.gate import output
 from ci.gate.verdicts import Verdict, exit_code
 from fixtures.core.errors import InputError
+from fixtures.core.whole import write_whole
 
 
 class Parser(argparse.ArgumentParser):
@@ -46,7 +47,5 @@ def shown(verdicts: Sequence[Verdict], option: argparse.Namespace) -> int:
     written = {"markdown": output.markdown, "json": output.as_json, "junit": output.junit}
     for name, make in written.items():
         if (file := getattr(option, name)) is not None:
-            beside = file.with_name(f"{file.name}.part")
-            beside.write_text(make(verdicts), encoding="utf-8")
-            beside.replace(file)
+            write_whole(file, make(verdicts).encode())
     return exit_code(verdicts)

@@ -1,4 +1,4 @@
-"""The gate's error rates on this machine: a small model against itself, and against one with more layers.
+"""The gate's error rates on this machine: a small model against itself, and against slower ones.
 
 Real processes, the very code of `paired`. Of as many comparisons as time allows the rates are coarse; but the
 pairs in which nothing had changed are kept, and their noise can be drawn from again and again.
@@ -11,6 +11,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,25 @@ from ci.gate.verdicts import THRESHOLD, Word
 from fixtures.core.errors import InputError
 
 LAYERS = 20
-PLANTED = {"nothing": 0, "1 layer of 20 more": 1, "2 layers of 20 more": 2}
+NOTHING = "nothing"
 _BATCHES = [1, 2, 4]
+
+
+@dataclass(frozen=True)
+class Planted:
+    """What the new side has more than the base: so many layers, or a sleep in each forward."""
+
+    name: str
+    layers: int = 0
+    sleeps: bool = False
+
+
+PLANTED = (
+    Planted(NOTHING),
+    Planted("a sleep in each forward", sleeps=True),
+    Planted("1 layer of 20 more", layers=1),
+    Planted("2 layers of 20 more", layers=2),
+)
 
 
 def suite(layers: int) -> dict[str, Any]:
@@ -61,31 +79,27 @@ def measure(
     folder: Path | None = None,
 ) -> Path:
     """So many comparisons of each kind, in turn, and their table; the folder of the pairs comes back."""
-    side = Side("this checkout", ROOT) if side is None else side
+    side = Side("this checkout", ROOT, env={"PYTHONPATH": str(ROOT)}) if side is None else side
     if folder is None:
         folder = ROOT / ".benchmarks" / "calibrate" / time.strftime("%Y%m%dT%H%M%S", time.gmtime())
     folder.mkdir(parents=True)
-    options = {}
-    for name, more in PLANTED.items():
-        file = folder / f"layers_{LAYERS + more}.yaml"
-        file.write_text(json.dumps(suite(LAYERS + more)), encoding="utf-8")
-        options[name] = ["--suite", str(file)]
-    ids = side.ids(options["nothing"])
+    options = [_options(folder, one) for one in PLANTED]
+    ids = side.ids(options[0])
     start = time.monotonic()
-    found: dict[str, list[Comparison]] = {name: [] for name in PLANTED}
-    words: dict[str, list[Counter[Word]]] = {name: [] for name in PLANTED}
+    found: dict[str, list[Comparison]] = {one.name: [] for one in PLANTED}
+    words: dict[str, list[Counter[Word]]] = {one.name: [] for one in PLANTED}
     for number in range(times):
-        for name, more in PLANTED.items():
+        for kind, planted in enumerate(PLANTED):
             left_s = 60 * minutes - (time.monotonic() - start)
             if left_s <= 0:
                 continue
-            say(f"comparison {number + 1} of {times}, planted: {name}")
-            about = {"planted": name, "state": side.state(), "cases": ids}
-            kept = PairsFile(folder / f"layers_{LAYERS + more}_{number}.jsonl", about)
+            say(f"comparison {number + 1} of {times}, planted: {planted.name}")
+            about = {"planted": planted.name, "state": side.state(), "cases": ids}
+            kept = PairsFile(folder / f"planted_{kind}_{number}.jsonl", about)
             kept.start()
             one = Comparison(
                 ids,
-                (measured_by(side, options["nothing"]), measured_by(side, options[name])),
+                (measured_by(side, options[0]), measured_by(side, options[kind])),
                 math.log1p(THRESHOLD),
                 kept,
                 say,
@@ -93,12 +107,20 @@ def measure(
                 left_s,
                 same_work=False,  # the counters would tell at once; here the time has to
             )
-            words[name].append(Counter(verdict.word for verdict in one.run()))
-            found[name].append(one)
+            words[planted.name].append(Counter(verdict.word for verdict in one.run()))
+            found[planted.name].append(one)
     lines = _table(ids, found, words)
     (folder / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     say("\n".join(lines))
     return folder
+
+
+def _options(folder: Path, planted: Planted) -> list[str]:
+    """What pytest is told; the suite is written to the folder."""
+    file = folder / f"layers_{LAYERS + planted.layers}.yaml"
+    file.write_text(json.dumps(suite(LAYERS + planted.layers)), encoding="utf-8")
+    plugin = ["-p", "fixtures.engines.sleeping"] if planted.sleeps else []
+    return ["--suite", str(file), *plugin]
 
 
 def _table(
@@ -119,7 +141,7 @@ def _table(
         share = f"{100 * red / cases:.0f} %"
         share += (
             f" (> {100 * at_least(red, cases):.0f} %)"
-            if PLANTED[name]
+            if name != NOTHING
             else f" (< {100 * at_most(red, cases):.2g} %)"
         )
         others = cases - red - count[Word.PASS] - count[Word.INCONCLUSIVE]
@@ -140,7 +162,7 @@ def replayed(folder: Path) -> tuple[Replayed, int]:
     blocks = []
     for file in sorted(folder.glob("*.jsonl")):
         about, lines, _ = read_pairs(file)
-        if about.get("planted") != "nothing":
+        if about.get("planted") != NOTHING:
             continue
         cases = [str(one) for one in about["cases"]]
         whole = [ratios for number, ratios, _ in lines if number == 1 and set(cases) <= set(ratios)]

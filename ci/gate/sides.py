@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,13 @@ class Took:
 
 @dataclass(frozen=True)
 class Side:
-    """A checkout, the Python that runs it, and options of its own; `engine` replaces that of the cases."""
+    """A checkout and the Python that runs it; `engine` replaces that of the cases, `env` is added to ours."""
 
     name: str
     folder: Path
     python: str = sys.executable
     engine: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
 
     def ids(self, options: Sequence[str]) -> list[str]:
         """The ids of the cases that the options choose; raises InputError where pytest refuses them."""
@@ -107,12 +108,12 @@ class Side:
 
     def _pytest(self, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
         target = [] if any("::" in word for word in words) else ["benchmarks/test_generate.py"]
-        env: Mapping[str, str] = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
         command = [self.python, "-P", "-m", "pytest", "-c", "pytest.ini", "--rootdir", ".", *words, *target]
         with subprocess.Popen(
             command,
             cwd=self.folder,
-            env=env,
+            env={**ours, **self.env},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

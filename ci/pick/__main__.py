@@ -9,6 +9,7 @@ Exit codes: 1 where nothing meets the target, 4 for bad input.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import re
 import signal
@@ -127,5 +128,6 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    gc.disable()  # a short life, and hundreds of thousands of small things that all stay
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader that has seen enough is no error
     sys.exit(main(sys.argv[1:]))

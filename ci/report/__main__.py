@@ -8,14 +8,14 @@ counts, and all are in its trend. Exit code 4 for bad input.
 from __future__ import annotations
 
 import argparse
+import gc
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from ci.curves import Sample, newest, of_history
+from ci.curves import Sample, newest, of_histories
 from ci.report.figures import figures
 from ci.report.markdown import summary
 from ci.report.page.build import page
@@ -24,6 +24,7 @@ from ci.report.render import svg
 from ci.report.specs import spec
 from fixtures.core.errors import InputError
 from fixtures.core.histories import find_histories, read_history
+from fixtures.core.whole import write_whole
 
 BAD_INPUT = 4
 MOST = 60  # figures: each takes about a tenth of a second to draw
@@ -71,16 +72,12 @@ def make_folder(folder: Path) -> None:
         raise InputError(f"{folder}: cannot be written: {error.strerror}") from None
 
 
-def write_whole(file: Path, text: str) -> None:
-    """Write a file so that it is there as a whole or not at all; raises InputError where it cannot be."""
-    part = file.with_name(f"{file.name}.part")
+def write_text(file: Path, text: str) -> None:
+    """Write a file, and its folder, as a whole or not at all; raises InputError where it cannot be."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        part.replace(file)
+        write_whole(file, text.encode())
     except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
         raise InputError(f"{file}: cannot be written: {error.strerror}") from None
 
 
@@ -89,7 +86,7 @@ def draw(folder: Path, samples: Sequence[Sample], most: int) -> None:
     make_folder(folder)
     drawn = {one.name: svg(spec(one)) for one in figures(samples, most)}
     for name, text in drawn.items():
-        write_whole(folder / f"{name}.svg", text)
+        write_text(folder / f"{name}.svg", text)
     if not drawn:
         print("report: these runs give no figure; a figure needs several cases", file=sys.stderr)
     elif len(drawn) == most:
@@ -99,7 +96,7 @@ def draw(folder: Path, samples: Sequence[Sample], most: int) -> None:
 def write_page(file: Path, samples: Sequence[Sample], most: int) -> None:
     """Write the page, with at most so many figures."""
     drawings = [Drawing(one.kind, one.name, one.title, spec(one)) for one in figures(samples, most)]
-    write_whole(file, page(newest(samples), drawings))
+    write_text(file, page(newest(samples), drawings))
     if len(drawings) == most:
         print(f"report: the page has {most} figures; if there are more, --most allows them", file=sys.stderr)
 
@@ -109,7 +106,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         options = _options(arguments)
         runs = [read_history(file) for file in find_histories(options.runs)]
-        every = [one for run in runs for one in of_history(run)]
+        every = of_histories(runs)
         if options.output:
             write_page(options.output, every, options.most or MOST_ON_PAGE)
         if options.figures:
@@ -123,5 +120,6 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    gc.disable()  # a short life, and hundreds of thousands of small things that all stay
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader that has seen enough is no error
     sys.exit(main(sys.argv[1:]))

@@ -102,5 +102,5 @@ def chart(
             *([intervals(y, *interval)] if interval is not None and told else []),
             points(figure, look, shapes, look_title, told),
         ],
-        "config": {"font": FONT, "legend": {"labelLimit": 260}, "axis": {"gridColor": "#e4e4e4"}},
+        "config": {"font": FONT, "legend": {"labelLimit": 400}, "axis": {"gridColor": "#e4e4e4"}},
     }

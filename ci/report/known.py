@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ci.curves import Sample
+from ci.curves import Sample, processor
 from fixtures.core import library, metrics
 from fixtures.core.bounds import Cache, Peaks, Work
 from fixtures.core.case import (
@@ -111,10 +111,8 @@ def _amount(value: Any) -> float | None:
 
 
 def processors(group: Sequence[Sample]) -> list[str]:
-    """The CPUs that these were measured on, by name and cores; a GPU is told by its device's name already."""
-    machines = (part(one.record, "machine") for one in group if one.device == "cpu")
-    names = ((text(one, "reported_name"), count(one, "cores")) for one in machines)
-    found = dict.fromkeys(f"{name}, {cores} cores" for name, cores in names if name and cores)
+    """The CPUs that these were measured on, as a note."""
+    found = dict.fromkeys(name for one in group if (name := processor(one)))
     return [f"measured on {'; '.join(found)}"] if found else []
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ci.curves import Sample
+from ci.curves import Sample, recorded_id
 from ci.report.known import case_of, counts_of, work_of
 from fixtures.core.bounds import bound
 from fixtures.core.histories import part, positive
@@ -38,7 +38,7 @@ def predicted_latencies(group: Sequence[Sample]) -> list[tuple[Sample, float]]:
         work = work_of(sample, case)
         if case is None or work is None:
             continue
-        past = Past(tuple(one for one in known if one.case_id != sample.case_id))
+        past = Past(tuple(one for one in known if one.case_id != recorded_id(sample)))
         peaks, _ = past.peaks(case.hardware, case.devices)
         share, by = past.efficiency(case)
         room, needed = room_bytes(case.hardware, case.devices), predicted_bytes(sample)

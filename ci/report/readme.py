@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ci.curves import read_samples
-from ci.report.__main__ import make_folder, write_whole
+from ci.report.__main__ import make_folder, write_text
 from ci.report.figures import figures
 from ci.report.render import svg
 from ci.report.specs import spec
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     if not arguments:
         make_folder(FOLDER)
         for name, text in new.items():
-            write_whole(FOLDER / f"{name}.svg", text)
+            write_text(FOLDER / f"{name}.svg", text)
         return 0
     stored = {file.stem: file.read_text(encoding="utf-8") for file in FOLDER.glob("*.svg")}
     if stored != new:

@@ -46,12 +46,12 @@ def share_of_hardware(one: Sample, base: Sample) -> float | None:
 def wins(group: Sequence[Sample]) -> Iterator[str]:
     """Of each kind of device, engine and source a sentence: from which batch on n are faster than fewer."""
     several = [one for one in group if one.devices > 1]
-    for device, engine, source in grouped(several, lambda one: (one.device, one.engine, one.source)):
-        alike = [one for one in group if (one.device, one.source) == (device, source)]
+    for kind, engine, source in grouped(several, lambda one: (one.kind, one.engine, one.source)):
+        alike = [one for one in group if (one.kind, one.source) == (kind, source)]
         found = _by_number(alike, engine)
         said = [_said(few, many, found[few], found[many]) for few, many in pairwise(sorted(found))]
         if said:
-            yield f"{device} {engine} ({source}): {', '.join(said)}"
+            yield f"{kind} {engine} ({source}): {', '.join(said)}"
 
 
 def first_win(few: Mapping[int, Seconds], many: Mapping[int, Seconds]) -> int | None:
@@ -100,7 +100,7 @@ def _work(one: Sample) -> tuple[Any, ...]:
     """What has to be alike for a speed-up; the source too, as one over others' figures is none."""
     of_engine = part(part(one.record, "case"), "engine")
     same = (text(of_engine, "dtype"), of_engine.get("use_cache") is not False, text(of_engine, "autocast"))
-    return one.model, one.device, one.source, one.point, *same
+    return one.model, one.kind, one.source, one.point, *same
 
 
 def _single(of_work: Sequence[Sample], kind: str | None) -> Sample | None:

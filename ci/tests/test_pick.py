@@ -46,7 +46,7 @@ def curve(points: dict[int, float], hardware: str = "1xa", source: str = "measur
     """A curve of these batches and seconds."""
     devices, _, device = hardware.partition("x")
     samples = [
-        Sample(f"m-{hardware}-hf-b{b}", "m", hardware, device, int(devices), "hf", Point(b, 512, out),
+        Sample(f"m-{hardware}-hf-b{b}", "m", hardware, device, device, int(devices), "hf", Point(b, 512, out),
                source, latency_s, "", "f", {})
         for b, latency_s in points.items()
     ]  # fmt: skip

@@ -43,9 +43,9 @@ def published() -> list[Figure]:
 def sample(**changes: Any) -> Sample:
     """A measured case."""
     values = {
-        "case_id": "m-1xa-hf-b1-in8-out4", "model": "m", "hardware": "1xa", "device": "a", "devices": 1,
-        "engine": "hf", "point": Point(1, 8, 4), "source": "measured", "latency_s": 0.5, "taken": "",
-        "file": "f", "record": {}, **changes,
+        "case_id": "m-1xa-hf-b1-in8-out4", "model": "m", "hardware": "1xa", "device": "a", "kind": "a",
+        "devices": 1, "engine": "hf", "point": Point(1, 8, 4), "source": "measured", "latency_s": 0.5,
+        "taken": "", "file": "f", "record": {}, **changes,
     }  # fmt: skip
     return Sample(**values)
 
@@ -259,12 +259,10 @@ def test_a_file_that_cannot_be_written_leaves_no_half(
     (file,) = tmp_path.iterdir()
     before = file.read_bytes()
 
-    def full(path: Path, text: str, encoding: str) -> int:
-        with path.open("w", encoding=encoding) as half:
-            half.write(text[:100])
+    def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr("os.fsync", full)
     assert main(arguments) == 4
     assert capsys.readouterr().err.splitlines()[-1].endswith("cannot be written: No space left on device")
     assert list(tmp_path.iterdir()) == [file]

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ci.curves import Sample, newest, read_samples
+from ci.curves import Sample, newest, read_samples, recorded_id
 from ci.report.chart import HEIGHT, WIDTH
 from ci.report.figures import Figure, figures
 from ci.report.known import Seconds
@@ -58,7 +58,7 @@ def sample(
         "case": case, "work": WORK, "machine": {"reported_name": "x", "cores": 1},
         "limits": {"peaks": {"measured": PEAKS}}, **changes,
     }  # fmt: skip
-    point, names = Point(batch, *lengths), (case_id, model, hardware, device)
+    point, names = Point(batch, *lengths), (case_id, model, hardware, device, device)
     return Sample(*names, devices, engine, point, "measured", latency_s, "", "f", values, seconds)
 
 
@@ -134,6 +134,30 @@ def test_a_model_that_was_measured_stands_beside_its_published_self(tmp_path: Pa
     ]  # fmt: skip
     shape = spec(figure)["layer"][-1]["encoding"]["shape"]["scale"]
     assert shape == {"domain": ["measured", "published"], "range": ["circle", "diamond"]}
+
+
+def test_cpus_of_several_names_stand_apart(tmp_path: Path) -> None:
+    """The same cases on two CPUs are two curves, and each CPU has roofs of its own; alone it has no name."""
+    for number, name in enumerate(("A", "B")):
+        own = [record("mpt125m", batch, (1 + number) * batch) for batch in (1, 2)]
+        for one in own:
+            one["machine"] |= {"reported_name": name}
+        (tmp_path / f"{name}.json").write_text(json.dumps(run(own, number)))
+    alone, both = (newest(read_samples([tmp_path / of])) for of in ("A.json", ""))
+    assert {(one.hardware, one.kind) for one in alone} == {("1xcpu", "cpu")}
+    assert [(one.hardware, round(one.latency_s or 0, 9)) for one in both] == [
+        ("1xcpu, A, 2 cores", 1), ("1xcpu, A, 2 cores", 2),
+        ("1xcpu, B, 2 cores", 2), ("1xcpu, B, 2 cores", 4),
+    ]  # fmt: skip
+    assert both[0].case_id == "mpt125m-1xcpu-hf-b1-in128-out32, A, 2 cores"
+    assert recorded_id(both[0]) == "mpt125m-1xcpu-hf-b1-in128-out32"
+    found = figures(both)
+    (throughput,) = [one for one in found if one.name == "hardware_mpt125m_128_32"]
+    assert {one["series"] for one in throughput.points} == {f"1xcpu, {name}, 2 cores hf" for name in "AB"}
+    roofs = [one.title for one in found if one.kind == "roofline"]
+    assert roofs == ["Roofline: cpu, A, 2 cores", "Roofline: cpu, B, 2 cores"]
+    batches = [one for one in found if one.kind == "batch size"]
+    assert [len(one.points) for one in batches] == [4, 4]  # each is predicted by its own CPU's alone
 
 
 def test_texts_are_texts_and_a_figure_is_legible_on_any_ground(stored: dict[str, Figure]) -> None:
@@ -396,7 +420,9 @@ def test_no_part_of_a_record_can_break_a_figure(path: str) -> None:
             for key in parents:
                 inside = inside.setdefault(key, {})
             inside[last] = value
-        names = [("mpt7b", row["case"]["hardware"], "cpu", row["case"]["devices"], "hf") for row in rows]
+        names = [
+            ("mpt7b", row["case"]["hardware"], "cpu", "cpu", row["case"]["devices"], "hf") for row in rows
+        ]
         points = [Point(row["case"]["batch_size"], 128, 32) for row in rows]
         samples = [
             Sample(f"c{latency_s}", *of, point, "measured", latency_s, "", "f", row)

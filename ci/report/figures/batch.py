@@ -22,17 +22,17 @@ _NOTE = "predicted: the bound, over the share of it that the model's other cases
 def figures(cases: Cases) -> Iterator[Figure]:
     """Of each model and pair of lengths one, a curve a machine."""
     by_length = _over_length(cases.latest)
-    alike = grouped(cases.latest, lambda one: (one.model, one.device))
+    alike = grouped(cases.latest, lambda one: (one.model, one.kind))
     expected: dict[tuple[str, str], dict[str, float]] = {}
     for key, group in grouped(cases.latest, _place).items():
         if not _batches_differ(group) or all(_curve(one) in by_length for one in group):
             continue
-        model, device, first, last = key
-        title = f"Latency over batch size: {model} on {device}, input {first}, output {last}"
-        if (model, device) not in expected:
-            found = predicted_latencies(alike[model, device])
-            expected[model, device] = {one.case_id: seconds for one, seconds in found}
-        points = [*_known(group), *_predicted(group, expected[model, device])]
+        model, kind, first, last = key
+        title = f"Latency over batch size: {model} on {kind}, input {first}, output {last}"
+        if (model, kind) not in expected:
+            found = predicted_latencies(alike[model, kind])
+            expected[model, kind] = {one.case_id: seconds for one, seconds in found}
+        points = [*_known(group), *_predicted(group, expected[model, kind])]
         notes = (_NOTE,) if any(one["source"] == PREDICTED for one in points) else ()
         yield Figure(BATCH, f"batch_size {' '.join(map(str, key))}", title, "hardware", tuple(points), notes)
 
@@ -73,7 +73,7 @@ def _predicted(group: Sequence[Sample], expected: dict[str, float]) -> Iterator[
 
 
 def _place(one: Sample) -> tuple[str, str, int, int]:
-    return one.model, one.device, one.point.input_len, one.point.output_len
+    return one.model, one.kind, one.point.input_len, one.point.output_len
 
 
 def _curve(one: Sample) -> tuple[str, str, str, int, int]:

@@ -28,8 +28,8 @@ def figures(cases: Cases) -> Iterator[Figure]:
         in_order = sorted(group, key=lambda one: one.latency_s is None)  # marks of what ran out lie on top
         points = [found for one in in_order for found in _points(one)]
         if points:
-            model, device, first, last = key
-            title = f"Memory over batch size: {model} on {device}, input {first}, output {last}"
+            model, kind, first, last = key
+            title = f"Memory over batch size: {model} on {kind}, input {first}, output {last}"
             name = f"memory {' '.join(map(str, key))}"
             yield Figure(MEMORY, name, title, "hardware", tuple(points), lines=tuple(_edge(group)))
 
@@ -44,7 +44,7 @@ def spec(figure: Figure) -> dict[str, Any]:
 
 
 def _place(one: Sample) -> tuple[str, str, int, int]:
-    return one.model, one.device, one.point.input_len, one.point.output_len
+    return one.model, one.kind, one.point.input_len, one.point.output_len
 
 
 def _points(one: Sample) -> Iterator[dict[str, Any]]:

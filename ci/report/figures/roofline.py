@@ -42,17 +42,17 @@ _NOTE = "of each device; a point's share of the roof above it is its % of the ph
 def figures(cases: Cases) -> Iterator[Figure]:
     """Of each kind of device one, a colour a model; where that is too much, of each of its models."""
     known = [one for one in cases.latest if one.latency_s is not None]
-    for device, of_device in grouped(known, lambda one: one.device).items():
-        peaks = _peaks(device, of_device)
+    for kind, of_device in grouped(known, lambda one: one.kind).items():
+        peaks = _peaks(of_device)
         is_much = len(of_device) > _MOST
         by_model = grouped(of_device, lambda one: one.model) if is_much else {"": of_device}
         for model, group in by_model.items():
             points = tuple(found for one in group for found in _points(one))
             if points and peaks:
-                title = f"Roofline: {model} on {device}" if model else f"Roofline: {device}"
+                title = f"Roofline: {model} on {kind}" if model else f"Roofline: {kind}"
                 roofs = tuple(_roofs(peaks, points))
                 notes = (_NOTE, *processors(group))
-                yield Figure(ROOFLINE, f"roofline {device} {model}", title, "model", points, notes, roofs)
+                yield Figure(ROOFLINE, f"roofline {kind} {model}", title, "model", points, notes, roofs)
 
 
 KINDS = {ROOFLINE: figures}
@@ -104,9 +104,10 @@ def _point(one: Sample, phase: str, done: Done, took: Seconds) -> dict[str, Any]
     )
 
 
-def _peaks(device: str, group: Sequence[Sample]) -> dict[str, Peaks]:
+def _peaks(group: Sequence[Sample]) -> dict[str, Peaks]:
     """Of one device, by whether they are stated or measured."""
     stated = next((found for one in group if (found := peaks_of(one, "stated"))), None)
+    device = group[0].device
     if stated is None and device in library.names("hardware"):
         stated = stated_peaks(library.hardware(device), 1)
     measured = median_peaks([found for one in group if (found := peaks_of(one, "measured"))])

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ci.curves import MEASURED, Sample
+from ci.curves import MEASURED, Sample, recorded_id
 from ci.report.chart import AROUND, Axis, chart
 from ci.report.figure import DASHED, RAN_OUT, Cases, Figure, grouped, line, plain
 from ci.report.judged import BEFORE, Judged
@@ -85,7 +85,7 @@ def _points(of_case: Sequence[Sample], judged: Judged, shown: dict[int, int]) ->
     for one, run in ours:
         median_s, ends = _median_s(one), part(one.record, "latency_interval")
         low, high = positive(ends.get("low")), positive(ends.get("high"))
-        verdict = judged.verdict(run, one.case_id) or _NOT_JUDGED
+        verdict = judged.verdict(run, recorded_id(one)) or _NOT_JUDGED
         yield plain({
             "case": one.case_id,
             "series": f"{one.point.batch_size} ({seconds(middle)})",
