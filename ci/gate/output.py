@@ -11,7 +11,6 @@ from xml.etree import ElementTree
 
 from ci.gate.verdicts import RED, UNKNOWN, Verdict, Word, exit_code
 
-_HEAD = ("case", "verdict", "ratio", "99 % interval", "visible from", "why")
 _SAID = {0: "pass", 1: "regressed", 2: "cannot be judged"}
 
 
@@ -24,8 +23,8 @@ def summary(verdicts: Sequence[Verdict]) -> str:
 
 def table(verdicts: Sequence[Verdict]) -> list[str]:
     """Lines of a table for a terminal, and the summary."""
-    rows = [_HEAD, *map(_cells, verdicts)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_HEAD))]
+    rows = [_head(verdicts), *map(_cells, verdicts)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines.insert(1, "-" * max(map(len, lines)))
     return [*lines, "", summary(verdicts)]
@@ -33,7 +32,8 @@ def table(verdicts: Sequence[Verdict]) -> list[str]:
 
 def markdown(verdicts: Sequence[Verdict]) -> str:
     """For a pull request."""
-    rows = [_HEAD, ("---",) * len(_HEAD), *([_escaped(cell) for cell in _cells(one)] for one in verdicts)]
+    head = _head(verdicts)
+    rows = [head, ("---",) * len(head), *([_escaped(cell) for cell in _cells(one)] for one in verdicts)]
     return f"**{_escaped(summary(verdicts))}**\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
@@ -59,6 +59,12 @@ def junit(verdicts: Sequence[Verdict]) -> str:
             ElementTree.SubElement(case, tag, message=f"{one.word}: {one.reason}", type=one.word)
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _head(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
+    """The names of the columns."""
+    covers = dict.fromkeys(f"{100 * one.coverage:.0f} % interval" for one in verdicts if one.low is not None)
+    return ("case", "verdict", "ratio", "/".join(covers) or "interval", "visible from", "why")
 
 
 def _cells(one: Verdict) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ci.gate import counters
 from ci.gate.pairs_file import PairsFile
-from ci.gate.sequential import LEAST_PAIRS, Rule, Series, interval
+from ci.gate.sequential import COVERAGE, LEAST_PAIRS, Rule, Series, interval
 from ci.gate.sides import Took
 from ci.gate.verdicts import Verdict, Word
 from fixtures.core.text import duration
@@ -125,7 +125,7 @@ class Comparison:
         figures: dict[str, float] = {}
         if len(logs) >= LEAST_PAIRS:
             of_pairs = zip(("ratio", "low", "high"), interval(logs), strict=True)
-            figures = {name: math.exp(value) for name, value in of_pairs}
+            figures = {name: math.exp(value) for name, value in of_pairs} | {"coverage": COVERAGE}
         elif logs:
             figures = {"ratio": math.exp(statistics.median(logs))}
         if case_id in self.ended:

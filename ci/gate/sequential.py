@@ -27,6 +27,7 @@ _SURE = 0.9  # that the pooled variance is no larger than what is used
 RUN_ALPHA = 0.005  # false alarms a run, all cases together, if sigma were known; half of what is promised
 MOST_ALPHA = 0.005  # of one series, however few the cases
 BETA = 0.01  # of one series
+COVERAGE = 0.95  # of the interval that is shown, for each case alone
 
 Rows = NDArray[np.float64]  # (cases, pairs): log ratios new / base
 Each = NDArray[np.float64]  # (cases,)
@@ -77,7 +78,7 @@ def trimmed(ratios: Rows) -> tuple[Each, Each, Rows, int]:
     return mean, pairs * squares / (kept * (kept - 1)), drawn_in, kept - 1
 
 
-def interval(ratios: list[float], coverage: float = 0.95) -> tuple[float, float, float]:
+def interval(ratios: list[float], coverage: float = COVERAGE) -> tuple[float, float, float]:
     """Of log ratios the trimmed mean, and the ends of Student's interval around it (Yuen, as above).
 
     It takes their number to be given beforehand; where a test ended with them it is a little too short.

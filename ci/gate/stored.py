@@ -61,18 +61,19 @@ def noise(baseline: Logs) -> Noise | None:
     cases = {name: logs for name, logs in baseline.items() if sum(one is not None for one in logs) >= 2}
     if not any(sum(one is not None for one in logs) >= LEAST_RUNS for logs in cases.values()):
         return None
-    rest: dict[tuple[str, int], float] = {}
-    for name, logs in cases.items():
-        mean = statistics.fmean(one for one in logs if one is not None)
-        rest |= {(name, run): one - mean for run, one in enumerate(logs) if one is not None}
-    runs = sorted({run for _, run in rest})
-    shared = {run: statistics.fmean(one for (_, at), one in rest.items() if at == run) for run in runs}
-    shared_dof = len(runs) - 1
+    rest: dict[int, list[float]] = {}  # by run, how far each of its cases lies from that case's mean
+    for logs in cases.values():
+        known = [(run, one) for run, one in enumerate(logs) if one is not None]
+        mean = math.fsum(one for _, one in known) / len(known)
+        for run, one in known:
+            rest.setdefault(run, []).append(one - mean)
+    shared = {run: statistics.fmean(rest[run]) for run in sorted(rest)}
+    shared_dof = len(shared) - 1
     shared_sd = math.sqrt(sum(one * one for one in shared.values()) / shared_dof)
-    own_dof = len(rest) - len(cases) - shared_dof
+    own_dof = sum(map(len, rest.values())) - len(cases) - shared_dof
     if own_dof < 1:
         return Noise(shared_sd, shared_dof, 0.0, 1)
-    squares = sum((one - shared[run]) ** 2 for (_, run), one in rest.items())
+    squares = sum((one - middle) ** 2 for run, middle in shared.items() for one in rest[run])
     return Noise(shared_sd, shared_dof, math.sqrt(squares / own_dof), own_dof)
 
 

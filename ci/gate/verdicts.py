@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -41,7 +40,8 @@ COMPARED = {Word.REGRESSED, Word.IMPROVED, Word.PASS}
 class Verdict:
     """Of a case: ratios are new / baseline; `visible` is the smallest slowdown that is seen, as a fraction.
 
-    `low` and `high` hold for all cases of a run together, in 99 of 100 runs.
+    `low` and `high` hold with the chance `coverage`: against stored runs for all cases of a run together,
+    side by side for each case.
     """
 
     case_id: str
@@ -51,6 +51,7 @@ class Verdict:
     low: float | None = None
     high: float | None = None
     visible: float | None = None
+    coverage: float = 1 - ALPHA
 
 
 def judge(
@@ -68,11 +69,12 @@ def judge(
         elif ours is None:
             found.append(_gone(case_id, runs))
         else:
-            like = [one if one is not None and differ.from_any(one, ours) is None else None for one in theirs]
+            numbers = differ.numbers(ours)
+            like = [one if one and differ.from_any(one, numbers) is None else None for one in theirs]
             if any(one is not None for one in like):
                 compared[case_id] = (ours, like)
             else:  # by the newest that is there
-                reason = differ.from_any(_first(theirs[::-1]), ours) or ""
+                reason = differ.from_any(_first(theirs[::-1]), numbers) or ""
                 found.append(Verdict(case_id, Word.NOT_COMPARABLE, reason))
     found += _timed(compared, math.log1p(threshold), alpha)
     order = list(Word)
@@ -122,28 +124,27 @@ class _Differences:
         self._prints: list[Mapping[str, Any]] = []
         self._same: dict[str, int] = {}
         self._number: dict[int, int] = {}
-        self._found: dict[tuple[int, int], str | None] = {}
+        self._found: dict[tuple[int, tuple[int, ...]], str | None] = {}
 
-    def from_any(self, stored: Measured, ours: Sequence[Measured | None]) -> str | None:
-        """The first field in which one of ours differs from a stored measurement."""
-        theirs = self._of(stored)
-        for one in ours:
-            if one is not None and (reason := self._between(self._of(one), theirs)) is not None:
-                return reason
-        return None
+    def numbers(self, measured: Sequence[Measured | None]) -> tuple[int, ...]:
+        """Those of their fingerprints, each once."""
+        return tuple(dict.fromkeys(self._of(one) for one in measured if one is not None))
 
-    def _between(self, ours: int, theirs: int) -> str | None:
-        if (ours, theirs) not in self._found:
-            reason = fingerprint.difference(self._prints[ours], self._prints[theirs])
-            self._found[ours, theirs] = reason
-        return self._found[ours, theirs]
+    def from_any(self, stored: Measured, numbers: tuple[int, ...]) -> str | None:
+        """The first field in which one of these fingerprints differs from a stored measurement's."""
+        key = (self._of(stored), numbers)
+        if key not in self._found:
+            theirs = self._prints[key[0]]
+            reasons = (fingerprint.difference(self._prints[one], theirs) for one in numbers)
+            self._found[key] = next((one for one in reasons if one is not None), None)
+        return self._found[key]
 
     def _of(self, one: Measured) -> int:
         """The number of a measurement's fingerprint; the same ones have the same."""
         number = self._number.get(id(one.alike))
         if number is None:
             found = fingerprint.fingerprint(one.record)
-            number = self._same.setdefault(json.dumps(found, sort_keys=True), len(self._prints))
+            number = self._same.setdefault(repr(found), len(self._prints))
             if number == len(self._prints):
                 self._prints.append(found)
             self._number[id(one.alike)] = number
@@ -225,7 +226,8 @@ def _percent(change: float) -> str:
 
 
 def _log(one: Measured | None) -> float | None:
-    return None if one is None or one.median_s is None else math.log(one.median_s)
+    median_s = None if one is None else one.median_s
+    return None if median_s is None else math.log(median_s)
 
 
 def _mean(logs: Sequence[float | None]) -> float:

@@ -18,7 +18,7 @@ from typing import NoReturn
 from ci.curves import Sample, newest, of_histories
 from ci.report.figures import figures
 from ci.report.markdown import summary
-from ci.report.page.build import page
+from ci.report.page.build import making_vega, page
 from ci.report.page.data import Drawing
 from ci.report.render import svg
 from ci.report.specs import spec
@@ -95,8 +95,9 @@ def draw(folder: Path, samples: Sequence[Sample], most: int) -> None:
 
 def write_page(file: Path, samples: Sequence[Sample], most: int) -> None:
     """Write the page, with at most so many figures."""
-    drawings = [Drawing(one.kind, one.name, one.title, spec(one)) for one in figures(samples, most)]
-    write_text(file, page(newest(samples), drawings))
+    with making_vega() as vega:
+        drawings = [Drawing(one.kind, one.name, one.title, spec(one)) for one in figures(samples, most)]
+        write_text(file, page(newest(samples), drawings, vega))
     if len(drawings) == most:
         print(f"report: the page has {most} figures; if there are more, --most allows them", file=sys.stderr)
 

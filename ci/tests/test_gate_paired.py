@@ -19,6 +19,7 @@ import pytest
 from scipy import stats
 
 from ci.gate.__main__ import main
+from ci.gate.output import markdown, table
 from ci.gate.paired import Comparison
 from ci.gate.pairs_file import PairsFile
 from ci.gate.sequential import LEAST_PAIRS, Rule, Series, interval, trimmed
@@ -271,6 +272,8 @@ def test_what_is_faster_is_improved_and_what_is_the_same_is_not(tmp_path: Path) 
         assert one.high is not None
         assert one.low < truth < one.high
         assert one.ratio == pytest.approx(math.sqrt(one.low * one.high))
+    assert "  95 % interval  " in table(verdicts)[0]
+    assert " | 95 % interval | " in markdown(verdicts)
 
 
 def test_an_interval_holds_what_is_so_in_95_of_100() -> None:

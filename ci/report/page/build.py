@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Sequence
-from functools import cache
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
@@ -21,18 +24,16 @@ SCRIPTS = (
 )  # fmt: skip
 
 
-def page(samples: Sequence[Sample], drawings: Iterable[Drawing]) -> str:
-    """The HTML of these cases and figures; the same for the same.
-
-    Raises InputError where vl-convert, which brings Vega along, is not installed.
-    """
+def page(samples: Sequence[Sample], drawings: Iterable[Drawing], vega: Callable[[], str]) -> str:
+    """The HTML of these cases and figures, `vega` as `making_vega` gives it; the same for the same."""
     style = "\n".join(_read(name) for name in STYLES)
     own = "\n".join(_read(name) for name in SCRIPTS)
-    scripts = {"vega": _vega(), "script": f'(() => {{\n"use strict";\n{own}\n}})();'}
+    data = packed(page_data(samples, drawings))
+    scripts = {"vega": vega(), "script": f'(() => {{\n"use strict";\n{own}\n}})();'}
     return Template(_read("template.html")).substitute(
         policy=policy(scripts.values(), style),
         style=style,
-        data=packed(page_data(samples, drawings)),
+        data=data,
         **scripts,
     )
 
@@ -65,12 +66,25 @@ def _read(name: str) -> str:
     return (HERE / name).read_text(encoding="utf-8")
 
 
-@cache
-def _vega() -> str:
-    """Vega, Vega-Lite and Vega-Embed, in a scope of their own, for `vegaEmbed` alone."""
-    try:
-        import vl_convert
-    except ImportError:
-        raise InputError("the page needs vl-convert-python, which is not in this environment") from None
-    bundle = str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+@contextmanager
+def making_vega() -> Iterator[Callable[[], str]]:
+    """Vega is made beside what is done meanwhile; the call gives its script, with a scope of its own.
+
+    Raises InputError where vl-convert, which brings Vega along, is not installed.
+    """
+    if find_spec("vl_convert") is None:
+        raise InputError("the page needs vl-convert-python, which is not in this environment")
+    command = [sys.executable, str(HERE / "vega.py")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as process:
+        try:
+            yield lambda: _script(process)
+        finally:
+            process.kill()  # where nobody wants it any more
+
+
+def _script(process: subprocess.Popen[str]) -> str:
+    """What it writes, in a form that ends no element of HTML."""
+    bundle, _ = process.communicate()
+    if process.returncode != 0:
+        raise InputError(f"vl-convert ended with exit code {process.returncode}, and without Vega")
     return f"(() => {{{bundle}}})();".replace("</script", "<\\/script").replace("<!--", "<\\!--")
