@@ -94,6 +94,8 @@ class Simulated:
 class Replayed:
     """Noise that was measured: pairs of unchanged code, drawn anew; of a process all its cases together.
 
+    Of such a pair either side could have been the new one, so each is turned around half of the time: else
+    what a few pairs have in the mean by chance would be a slowdown in all that is drawn from them.
     Each of `blocks` has the pairs of one comparison, cases x pairs.
     """
 
@@ -109,9 +111,12 @@ class Replayed:
         self._run = np.cumsum((self._case == 0) | (row == first))
 
     def pair(self, rng: np.random.Generator, rows: NDArray[np.intp]) -> Each:
-        """A measured one."""
-        drawn = rng.integers(self._pairs.shape[1], size=int(self._run.max()) + 1)
-        return np.asarray(self._pairs[self._case[rows], drawn[self._run[rows]]])
+        """A measured one, or its mirror image."""
+        processes = int(self._run.max()) + 1
+        drawn = rng.integers(self._pairs.shape[1], size=processes)
+        turned = rng.choice((-1.0, 1.0), size=processes)
+        of_row = self._run[rows]
+        return np.asarray(turned[of_row] * self._pairs[self._case[rows], drawn[of_row]])
 
 
 @dataclass(frozen=True)

@@ -193,18 +193,30 @@ def test_the_readmes_table_is_what_the_command_writes() -> None:
 
 def test_noise_that_was_measured_is_replayed() -> None:
     """Of a process all cases together; each as often as the others, none from another's pairs."""
-    pairs = np.arange(12.0).reshape(3, 4)
+    pairs = np.arange(12.0).reshape(3, 4) + 100
     noise, rng = Replayed([pairs[:, :1], pairs[:, 1:]]), np.random.default_rng(0)
     run = np.repeat([0, 1], 7)
     noise.start(rng, run)
     found = np.array([noise.pair(rng, np.arange(14)) for _ in range(400)])
+    turned, found = found < 0, np.abs(found) - 100
+    assert abs(turned[:, 0].mean() - 0.5) < 0.1
     case, column = found // 4, found % 4
     assert (case == case[0]).all()
     assert sorted(np.bincount(case[0].astype(int))) in ([4, 4, 6], [4, 5, 5])
     assert set(np.unique(column)) == {0, 1, 2, 3}
     together = (column[:, 0] == column[:, 1]).mean()
     assert together == 1 or together < 0.5
+    assert together < 1 or (turned[:, 0] == turned[:, 1]).all()  # a process is turned as a whole
     assert (column[:, 0] == column[:, 7]).mean() < 0.5  # another run, another process
+
+
+def test_the_mean_of_few_measured_pairs_is_no_slowdown() -> None:
+    """Eight pairs of unchanged code lie 5 % on one side, as happens where they differ by 10 %: no alarm."""
+    few = np.random.default_rng(3).normal(0, 0.1, (3, 8))
+    few += FIVE - few.mean(axis=1, keepdims=True)
+    rates = paired(Replayed([few]), 20)
+    assert rates.alarms <= 1
+    assert rates.found[0.1] >= 18
 
 
 class Sides:
