@@ -38,7 +38,8 @@ def predicted_latencies(group: Sequence[Sample]) -> list[tuple[Sample, float]]:
         work = work_of(sample, case)
         if case is None or work is None:
             continue
-        past = Past(tuple(one for one in known if one.case_id != recorded_id(sample)))
+        own = recorded_id(sample)
+        past = Past(tuple(one for one in known if one.case_id != own))
         peaks, _ = past.peaks(case.hardware, case.devices)
         share, by = past.efficiency(case)
         room, needed = room_bytes(case.hardware, case.devices), predicted_bytes(sample)

@@ -26,6 +26,7 @@ from ci.tests.conftest import ROOT, write_suite
 from ci.tests.fake_engine import FakeEngine
 from fixtures.core.errors import InputError
 from fixtures.core.histories import History, read_accepted, read_history
+from fixtures.core.slim import as_text
 
 pytest_plugins = ["pytester"]
 
@@ -84,6 +85,15 @@ def test_nothing_has_changed(tmp_path: Path, baseline: list[History]) -> None:
     assert {one.word for one in found} == {Word.PASS}
     assert len(found) == 24
     assert all(0 < one.visible <= 0.05 and one.low < 1 < one.high for one in found)
+
+
+def test_an_accepted_case_that_would_move_the_cursor_is_left_out(tmp_path: Path) -> None:
+    """As one of any other history is."""
+    shared = {"record_version": 1, "case": {}, "fingerprint": {}}
+    cases = {"fine": [0, 1.0, 1, 1, 1], "\x1b[2J": [0, 1.0, 1, 1, 1], "": [0, 1.0, 1, 1, 1]}
+    values = {"accepted": {"shared": [shared], "cases": cases}, "benchmarks": []}
+    (tmp_path / "run.json").write_text(as_text(values))
+    assert [one.case_id for one in read_accepted(tmp_path / "run.json").measured] == ["fine"]
 
 
 @pytest.mark.parametrize(
