@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_benchmark import cli
 
 from ci import published
 from ci.tests.conftest import ROOT
@@ -176,3 +177,42 @@ def test_the_file_is_json_for_any_reader() -> None:
     text = FILE.read_text()
     values = json.loads(text, parse_constant=lambda word: pytest.fail(word))
     assert sum(line.startswith('{"group"') for line in text.splitlines()) == len(values["benchmarks"])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--sort", "name"],
+        ["--group-by", "param"],
+        ["--columns", "min,stddev,outliers,ops,rounds"],
+    ],
+    ids=" ".join,
+)
+def test_pytest_benchmark_compares_every_baseline(
+    options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its own command makes a table, and a csv, of them all."""
+    files = sorted(map(str, FOLDER.parent.glob("*/*.json")))
+    assert str(FILE) in files
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        sys, "argv", ["pytest-benchmark", "compare", *options, "--csv", "one.csv", "--", *files]
+    )
+    cli.main()
+    shown = capsys.readouterr().out
+    assert "test_generate[mpt7b-1xa100_80gb-hf_eager-b1-in128-out101]" in shown
+    assert "Failed to load" not in shown
+    assert (tmp_path / "one.csv").read_text().count("1xa100_80gb") > 50
+
+
+def test_the_statistics_are_of_one_value(history: History) -> None:
+    """The published mean stands for each; spread that nobody measured is 0, and there are no rounds."""
+    benchmarks = json.loads(FILE.read_text())["benchmarks"]
+    assert len(benchmarks) == len(history.measured) == 138
+    for one in benchmarks:
+        stats, mean = one["stats"], one["extra_info"]["latency_mean_s"]
+        assert {stats[name] for name in ("min", "max", "mean", "median", "q1", "q3", "total")} == {mean}
+        assert stats["iqr"] == stats["stddev"] == 0
+        assert (stats["rounds"], stats["iterations"], stats["data"]) == (1, 1, [])
+        assert stats["ops"] == pytest.approx(1 / mean)
