@@ -109,6 +109,7 @@ GROUPS: Mapping[str, tuple[Field, ...]] = {
         words("source", "source", lambda one: one.source, BOTH),
         words("hub", "name on the hub", "case.model.hub"),
         words("weights", "weights", "case.model.weights"),
+        words("checkpoint_format", "quantised checkpoint's", "case.model.checkpoint_format"),
         words("dtype", "dtype", "case.engine.dtype"),
         words("attention", "attention", _attention),
         words("cache", "KV cache", _cache),
