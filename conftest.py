@@ -11,6 +11,7 @@ pytest_plugins = [  # each after those that it imports
     "fixtures.journal",
     "fixtures.terminated",
     "fixtures.history",
+    "fixtures.outputs",
     "fixtures.summary",
     "fixtures.gated",
     "fixtures.harness",
