@@ -10,16 +10,9 @@ from hypothesis import strategies as st
 
 from fixtures.core import library
 from fixtures.core.case import HardwareSpec
+from fixtures.core.driver import Device, parse_amd, parse_nvidia, visible
 from fixtures.core.errors import InputError
-from fixtures.core.hardware import (
-    Device,
-    machine_of,
-    parse_amd,
-    parse_cpuinfo,
-    parse_machine,
-    parse_nvidia,
-    visible,
-)
+from fixtures.core.hardware import machine_of, parse_cpuinfo, parse_machine
 from fixtures.core.sweep import Machine
 
 FUZZ = settings(deadline=None, derandomize=True, max_examples=80)
@@ -109,7 +102,7 @@ def test_a_warning_among_the_devices_is_no_device() -> None:
     assert machine_of(parse_nvidia(text), None).label == "2xl4"
 
 
-@pytest.mark.parametrize("memory", ["[N/A]", "[Not Supported]"])
+@pytest.mark.parametrize("memory", ["[N/A]", "[Not Supported]", "[Insufficient Permissions]"])
 def test_a_device_that_does_not_report_its_memory_has_that_of_the_library(memory: str) -> None:
     """As those that share it with the CPU."""
     devices = parse_nvidia(f"NVIDIA H200, {memory}, 580.159.03")
@@ -212,9 +205,15 @@ FOUR = tuple(Device(name, 1, None) for name in "abcd")
         ("0,,1", "a"),
         ("\u00b2", ""),
         ("\u0661", ""),
+        ("1,1", ""),
+        ("0,1,0", ""),
+        ("+2,1gpu2", "cb"),
+        ("99999999999999999999", ""),
+        ("NoDevFiles", ""),
         ("GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", "a"),
         ("GPU-8932f937,GPU-a1b2c3d4", "ab"),
-        ("MIG-6b45d0a5-0a0b-5b0c-8d0e-0f1a2b3c4d5e", "a"),
+        ("GPU-1,0", "a"),
+        ("1,GPU-1", "b"),
         ("GPU-1,GPU-2,GPU-3,GPU-4,GPU-5", "abcd"),
     ],
 )
@@ -272,6 +271,14 @@ def test_a_label_of_an_unknown_device_is_refused_with_the_nearest_one() -> None:
     )
     with pytest.raises(InputError, match="no device is named 'gpu'"):
         parse_machine("1xgpu")
+
+
+def test_the_machine_that_is_here_can_be_named_though_the_library_has_it_not() -> None:
+    """A slice of a GPU, say."""
+    here = HardwareSpec("h100_80gb_hbm3_mig_1g_10gb", "gpu")
+    assert parse_machine("1xh100_80gb_hbm3_mig_1g_10gb", here) == Machine(here, 1)
+    with pytest.raises(InputError, match="no device is named"):
+        parse_machine("1xh100_80gb_hbm3_mig_2g_20gb", here)
 
 
 @pytest.mark.parametrize(

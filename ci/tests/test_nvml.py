@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from fixtures import nvml
+from fixtures.core.driver import Slice
 from fixtures.core.state import THROTTLING
 from fixtures.state import Watch
 
@@ -168,7 +169,10 @@ def test_the_bits_are_those_of_the_module() -> None:
         ("2,0", (UUIDS[2], UUIDS[0])),
         ("1, 7, 0", UUIDS[1:2]),
         ("-1", ()),
-        (f"{UUIDS[1]},0", (UUIDS[1], UUIDS[0])),
+        (f"{UUIDS[1]},{UUIDS[0]}", (UUIDS[1], UUIDS[0])),
+        (f"{UUIDS[1]},0", UUIDS[1:2]),
+        ("1,1", ()),
+        ("GPU-1b", ()),
         ("GPU-1b9", UUIDS[2:]),
         ("GPU-77,0", ()),
         ("nonsense", ()),
@@ -204,3 +208,50 @@ def test_without_gpus_nvml_is_left_alone(fake: ModuleType, monkeypatch: pytest.M
     """A case on the CPU does not initialise it."""
     monkeypatch.setattr(fake, "nvmlInit", lambda: pytest.fail("initialised"))
     assert Watch([], gpus=0).read().gpus == ()
+
+
+SLICES = {UUIDS[1]: ("MIG-aaaa-1", "MIG-bbbb-2")}
+GIB = 2**30
+
+
+@pytest.fixture
+def sliced(fake: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The second of the three is cut into two slices, of which one has a name that is no UTF-8."""
+    at = {f"{card} {place}": uuid for card, uuids in SLICES.items() for place, uuid in enumerate(uuids)}
+
+    def handle(card: str, place: int) -> str:
+        if f"{card} {place}" not in at:
+            raise REAL.NVMLError(REAL.NVML_ERROR_NOT_FOUND)
+        return at[f"{card} {place}"]
+
+    def named(uuid: str) -> str:
+        return b"\xff".decode() if uuid == "MIG-bbbb-2" else "NVIDIA H100 80GB HBM3 MIG 2g.20gb"
+
+    for name, function in {
+        "nvmlDeviceGetMaxMigDeviceCount": lambda card: 7 if card in SLICES else 0,
+        "nvmlDeviceGetMigDeviceHandleByIndex": handle,
+        "nvmlDeviceGetName": named,
+        "nvmlDeviceGetMemoryInfo": lambda _: SimpleNamespace(total=20 * GIB),
+        "nvmlDeviceGetHandleByUUID": lambda uuid: uuid,
+    }.items():
+        assert callable(getattr(REAL, name)), name
+        monkeypatch.setattr(fake, name, function, raising=False)
+    return fake
+
+
+def test_slices_have_the_memory_that_is_theirs(sliced: ModuleType) -> None:
+    """By their profile; one whose name cannot be read is left out."""
+    assert nvml.slices() == (Slice(1, "2g.20gb", "MIG-aaaa-1", 20 * GIB),)
+
+
+@pytest.mark.parametrize(
+    ("mask", "handles"),
+    [("MIG-bbbb-2", ("MIG-bbbb-2",)), ("1", ("MIG-aaaa-1",)), ("0", UUIDS[:1]), (None, ("MIG-aaaa-1",))],
+)
+def test_what_is_watched_of_a_sliced_card_is_the_slice(
+    sliced: ModuleType, monkeypatch: pytest.MonkeyPatch, mask: str | None, handles: tuple[str, ...]
+) -> None:
+    """The card's clock, power and joules are not those of the process."""
+    if mask is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", mask)
+    assert tuple(gpu.handle for gpu in nvml.visible_gpus(8)) == handles
