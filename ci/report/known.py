@@ -61,6 +61,13 @@ def case_of(one: Sample) -> Case | None:
     return Case(ModelSpec(one.model, dict(architecture)), hardware, one.devices, engine, one.point)
 
 
+def product_dtype(one: Sample) -> str | None:
+    """What its engine multiplies in; None where its record does not say."""
+    engine = part(part(one.record, "case"), "engine")
+    found = text(engine, "autocast") or text(engine, "dtype")
+    return found if found in DTYPE_BYTES else None
+
+
 def counts_of(case: Case | None) -> Counts | None:
     """What is stored of its model."""
     return None if case is None else find_counts(case.model, case.engine)

@@ -40,7 +40,7 @@ def predicted_latencies(group: Sequence[Sample]) -> list[tuple[Sample, float]]:
             continue
         own = recorded_id(sample)
         past = Past(tuple(one for one in known if one.case_id != own))
-        peaks, _ = past.peaks(case.hardware, case.devices)
+        peaks, _ = past.peaks(case.hardware, case.devices, case.engine.product_dtype)
         share, by = past.efficiency(case)
         room, needed = room_bytes(case.hardware, case.devices), predicted_bytes(sample)
         if peaks is None or by not in (MODEL, PUBLISHED + MODEL):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,14 +18,16 @@ from fixtures.core.bounds import (
     bound,
     cache_bytes,
     decode_flops,
+    holders,
     mean_step_bytes,
     prefill_flops,
+    stated_bandwidth_bytes_per_s,
     stated_peaks,
     step_bytes,
 )
-from fixtures.core.case import Case, EngineSpec, HardwareSpec, ModelSpec, Point
+from fixtures.core.case import DTYPE_BYTES, Case, EngineSpec, HardwareSpec, ModelSpec, Point
 from fixtures.core.library import hardware
-from fixtures.core.physics import faster, impossible, make_limits, measured_peaks
+from fixtures.core.physics import faster, impossible, make_limits, measured_peaks, of_dtype
 
 # head 100 FLOPs, 10 a token, 2 a pair; 1000 bytes of weights; 3 layers of 4 bytes a token
 WORK = Work(100.0, 10.0, 2.0, 1000, (Cache(3, 4),))
@@ -124,15 +128,39 @@ def test_a_bound_says_what_sets_it() -> None:
 
 def test_two_gpus_have_twice_the_peaks_and_two_ranks_of_a_cpu_have_its_own() -> None:
     """Two H100 as their datasheet has one."""
-    assert stated_peaks(hardware("h100_80gb"), 2) == Peaks(2 * 989.4e12, 2 * 3350e9)
+    assert stated_peaks(hardware("h100_80gb"), 2, "bfloat16") == Peaks(2 * 989.4e12, 2 * 3350e9)
     cpu = HardwareSpec("c", "cpu", peak_bf16_flops=1e12, peak_bandwidth_bytes_per_s=1e11)
-    assert stated_peaks(cpu, 2) == Peaks(1e12, 1e11)
-    assert stated_peaks(hardware("cpu"), 1) is None
+    assert stated_peaks(cpu, 2, "bfloat16") == Peaks(1e12, 1e11)
+    assert stated_peaks(hardware("cpu"), 1, "bfloat16") is None
 
 
-def case(devices: int, point: Point) -> Case:
+def test_a_datasheets_tensor_cores_say_nothing_of_fp32() -> None:
+    """H100: 989.4 TFLOP/s dense in both 16-bit dtypes, and in fp32 67, which no yaml states."""
+    assert stated_peaks(hardware("h100_80gb"), 1, "float16") == Peaks(989.4e12, 3350e9)
+    assert stated_peaks(hardware("h100_80gb"), 1, "float32") is None
+    assert stated_bandwidth_bytes_per_s(hardware("h100_80gb"), 4) == 4 * 3350e9
+
+
+def test_a_dtype_holds_what_has_no_more_bits_of_exponent_and_of_fraction() -> None:
+    """By torch's own figures: the step at 1 and the range; no 16-bit dtype holds the other."""
+    assert set(DTYPE_BYTES) == {"bfloat16", "float16", "float32"}
+    for one, other in itertools.product(DTYPE_BYTES, repeat=2):
+        narrow, wide = torch.finfo(getattr(torch, one)), torch.finfo(getattr(torch, other))
+        is_held = wide.eps <= narrow.eps and wide.max >= narrow.max and wide.tiny <= narrow.tiny
+        assert (other in holders(one)) == is_held, (one, other)
+    assert [holders(name)[0] for name in DTYPE_BYTES] == list(DTYPE_BYTES)
+
+
+def case(devices: int, point: Point, dtype: str = "bfloat16", autocast: str | None = None) -> Case:
     """A case on so many of the GPUs."""
-    return Case(ModelSpec("m", {}), GPU, devices, EngineSpec("deepspeed", "deepspeed"), point)
+    engine = EngineSpec("deepspeed", "deepspeed", dtype=dtype, autocast=autocast)
+    return Case(ModelSpec("m", {}), GPU, devices, engine, point)
+
+
+def figures(flops: float, bandwidth: float, **others: float) -> dict[str, float]:
+    """What was measured: a rate in bf16, and the faster of reading and copying."""
+    rates = {"bfloat16_flops_per_s": flops, **others}
+    return {**rates, "read_bytes_per_s": bandwidth, "copy_bytes_per_s": bandwidth / 2}
 
 
 SPLIT = {"ttft_s": 0.5, "tpot_s": 0.25}
@@ -152,7 +180,7 @@ def test_utilisation_is_of_all_devices_together() -> None:
 def test_the_bound_is_of_what_was_measured_and_utilisation_of_what_is_stated() -> None:
     """Measured: half of what the datasheet has."""
     work = Work(0.0, 1e9, 0.0, 10**10, ())
-    half = Peaks(0.5e12, 0.5e11)
+    half = figures(0.5e12, 0.5e11)
     found = make_limits(case(1, Point(1, 1000, 3)), work, half, 10.0, SPLIT)
     assert found["prefill_bound_s"] == pytest.approx(2.0)
     assert found["mfu"] == pytest.approx(1e12 / 0.5 / 1e12)
@@ -171,11 +199,50 @@ def test_the_larger_of_stated_and_measured_peaks_decides_what_is_impossible() ->
     assert impossible(case(1, Point(1, 10, 1)), work, slow, first, first) is None
 
 
-def test_the_faster_of_reading_and_copying_is_the_bandwidth() -> None:
+def test_the_fastest_dtype_and_the_faster_of_reading_and_copying_are_the_peaks() -> None:
     """None where nothing was measured."""
-    figures = {"flops_per_s": 1.0, "read_bytes_per_s": 2.0, "copy_bytes_per_s": 3.0}
-    assert measured_peaks(figures) == Peaks(1.0, 3.0)
+    found = {"bfloat16_flops_per_s": 1.0, "float32_flops_per_s": 7.0}
+    assert measured_peaks({**found, "read_bytes_per_s": 2.0, "copy_bytes_per_s": 3.0}) == Peaks(7.0, 3.0)
     assert measured_peaks(None) is None
+
+
+def test_the_limit_is_the_machines_where_a_dtype_is_emulated() -> None:
+    """bf16 of 15 GFLOP/s, fp32 of 100: 1e12 FLOPs take 10 s at the least, and took 50."""
+    cpu = replace(case(1, Point(1, 1000, 3)), hardware=hardware("cpu"))
+    work = Work(0.0, 1e9, 0.0, 10**10, ())
+    slow = figures(15e9, 2e10, float32_flops_per_s=100e9)
+    found = make_limits(cpu, work, slow, 60.0, {"ttft_s": 50.0, "tpot_s": 5.0})
+    assert found["prefill_bound_s"] == pytest.approx(10.0)
+    assert found["mfu"] == pytest.approx(0.2)
+    assert found["peaks"] == {
+        "stated": None,
+        "measured": {"flops_per_s": 100e9, "bandwidth_bytes_per_s": 2e10},
+        "dtype": "bfloat16",
+        "by_dtype": {"bfloat16": 15e9, "float32": 100e9},
+    }
+
+
+def test_utilisation_in_fp32_is_not_of_tensor_cores() -> None:
+    """The device states 1 TFLOP/s in bf16; of 0.1 measured in fp32, 1e10 FLOPs in 0.5 s are a fifth."""
+    work = Work(0.0, 1e7, 0.0, 10**10, ())
+    measured = {"float32_flops_per_s": 1e11, "read_bytes_per_s": 0.5e11, "copy_bytes_per_s": 1.0}
+    found = make_limits(case(1, Point(1, 1000, 3), "float32"), work, measured, 10.0, SPLIT)
+    assert found["mfu"] == pytest.approx(0.2)
+    assert found["mbu"] == pytest.approx(1e10 / 0.25 / 1e11)
+    assert found["peaks"]["stated"] == {"flops_per_s": None, "bandwidth_bytes_per_s": 1e11}
+    mixed = make_limits(case(1, Point(1, 1000, 3), "float32", "bfloat16"), work, None, 10.0, SPLIT)
+    assert mixed["mfu"] == pytest.approx(1e10 / 0.5 / 1e12)
+    assert mixed["peaks"]["dtype"] == "bfloat16"
+    alone = make_limits(case(1, Point(1, 1000, 3), "float32"), work, None, 10.0, SPLIT)
+    assert (alone["bound_s"], alone["mfu"], alone["mbu"]) == (None, None, None)
+
+
+def test_utilisation_is_of_measured_peaks_where_a_datasheet_has_less() -> None:
+    """A small model in a cache of 0.2 TB/s, twice the memory's: 1e10 bytes in 0.0625 s are 80 % of that."""
+    work, split = Work(0.0, 1e9, 0.0, 10**10, ()), {"ttft_s": 0.5, "tpot_s": 0.0625}
+    found = make_limits(case(1, Point(1, 1000, 3)), work, figures(2e12, 2e11), 10.0, split)
+    assert found["mbu"] == pytest.approx(0.8)
+    assert found["mfu"] == pytest.approx(1.0)
 
 
 def test_work_comes_back_from_json() -> None:
@@ -190,11 +257,33 @@ def test_slower_peaks_than_the_stated_ones_make_nothing_impossible() -> None:
     assert impossible(case(1, Point(1, 10, 3)), work, slow, [0.75] * 3, [0.5] * 3) is None
 
 
-def test_the_upper_end_of_the_rounds_decides_what_is_impossible() -> None:
-    """One of three rounds is slow enough: the median's interval reaches that far."""
-    work = Work(0.0, 0.0, 0.0, 10**10, ())
-    assert impossible(case(1, Point(1, 10, 3)), work, None, [0.65, 0.65, 0.75], [0.5] * 3) is None
+def test_the_median_of_the_rounds_decides_what_is_impossible() -> None:
+    """2 x 0.1 s of decode; no disturbance makes a round shorter, and MFU and MBU are of the medians too."""
+    work, first = Work(0.0, 0.0, 0.0, 10**10, ()), [0.5] * 3
+    found = impossible(case(1, Point(1, 10, 3)), work, None, [0.65, 0.65, 0.75], first)
+    assert found == (
+        "decode in 0.15 s is impossible: its bandwidth bound at 1e+11 bytes/s is 0.2 s (MBU 133 %)"
+    )
+    assert impossible(case(1, Point(1, 10, 3)), work, None, [0.65, 0.75, 0.75], first) is None
     assert impossible(case(1, Point(1, 10, 3)), work, None, [0.65], [0.5]) is not None
+
+
+@given(
+    ttft_s=st.floats(1e-3, 10), tpot_s=st.floats(1e-3, 10), batch=st.integers(1, 64),
+    flops=st.floats(1e9, 1e13), bandwidth=st.floats(1e9, 1e12), dtype=st.sampled_from(list(DTYPE_BYTES)),
+)  # fmt: skip
+def test_no_record_is_above_100_percent_but_for_the_error(
+    ttft_s: float, tpot_s: float, batch: int, flops: float, bandwidth: float, dtype: str
+) -> None:
+    """Whatever was measured and stated: what is not refused has MFU and MBU of 1 / 0.95 at the most."""
+    one = case(1, Point(batch, 100, 5), dtype)
+    measured = {of_dtype(dtype): flops, "read_bytes_per_s": bandwidth, "copy_bytes_per_s": bandwidth}
+    work = Work(1.0, 1e9, 1e3, 10**9, (Cache(2, 1000),))
+    split, latency_s = {"ttft_s": ttft_s, "tpot_s": tpot_s}, ttft_s + 4 * tpot_s
+    found = make_limits(one, work, measured, latency_s, split)
+    if impossible(one, work, measured_peaks(measured), [latency_s], [ttft_s]) is None:
+        assert found["mfu"] <= 1 / 0.95 + 1e-6
+        assert found["mbu"] <= 1 / 0.95 + 1e-6
 
 
 def test_of_two_measurements_the_better_of_each_figure_counts() -> None:
@@ -202,3 +291,4 @@ def test_of_two_measurements_the_better_of_each_figure_counts() -> None:
     one, other = {"read": 1.0, "copy": 4.0}, {"read": 2.0, "copy": 3.0}
     assert faster(one, other) == {"read": 2.0, "copy": 4.0}
     assert faster(one, None) == faster(None, one) == one
+    assert faster({"read": 1.0}, other) == {"read": 2.0, "copy": 3.0}  # there was no room for one of them

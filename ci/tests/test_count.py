@@ -144,21 +144,53 @@ def test_what_cannot_be_counted_says_why() -> None:
 
 def test_peaks_are_those_of_a_device() -> None:
     """More than a slow disk does, less than any computer: the unit is right."""
-    found = measure_peaks(torch.device("cpu"), torch.float32, 2**24)
-    assert set(found) == {"read_bytes_per_s", "copy_bytes_per_s", "flops_per_s"}
+    found = measure_peaks(torch.device("cpu"), ("bfloat16", "float32"), 2**24)
+    rates = {"bfloat16_flops_per_s", "float32_flops_per_s"}
+    assert set(found) == {"read_bytes_per_s", "copy_bytes_per_s", *rates}
     assert all(1e8 < value < 1e14 for value in found.values())
 
 
 def test_copying_moves_every_byte_twice_and_a_product_has_two_flops_a_multiply_add(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Were each call to take 2 s: 16 MiB read, 32 MiB copied, 2 x 1024^3 FLOPs."""
+    """Were each call to take 2 s: 16 MiB read, 32 MiB copied, 2 x 256^3 FLOPs, and no larger product."""
     monkeypatch.setattr(peaks, "_best", lambda _call, _device: 2.0)
-    assert measure_peaks(torch.device("cpu"), torch.bfloat16, 2**24) == {
+    assert measure_peaks(torch.device("cpu"), ["bfloat16"], 2**24) == {
         "read_bytes_per_s": 2**23,
         "copy_bytes_per_s": 2**24,
-        "flops_per_s": 2**30,
+        "bfloat16_flops_per_s": 2**24,
     }
+
+
+def test_of_several_sizes_the_fastest_product_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start of 1 ms and 1 TFLOP/s: the larger the nearer, until one of them takes over 10 ms."""
+    edges: list[int] = []
+
+    def product_s(_device: torch.device, _dtype: torch.dtype, edge: int) -> float:
+        edges.append(edge)
+        return 1e-3 + 2 * edge**3 / 1e12
+
+    monkeypatch.setattr(peaks, "_product_s", product_s)
+    monkeypatch.setattr(peaks, "_threads", lambda _device: iter([1]))
+    found = measure_peaks(torch.device("cpu"), ["float32"], 2**20)["float32_flops_per_s"]
+    assert edges == [256, 512, 1024, 2048]  # 2 * 2048^3 / 1e12 = 17 ms
+    assert found == pytest.approx(2 * 2048**3 / (1e-3 + 0.017179869184))
+
+
+def test_without_room_for_a_wider_dtype_the_own_one_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And without room for a larger product the smaller; nothing stands where there is none for its own."""
+
+    def product_s(_device: torch.device, dtype: torch.dtype, edge: int) -> float:
+        if edge > 512 or dtype == torch.float32:
+            raise RuntimeError("no room")
+        return 1e-3
+
+    monkeypatch.setattr(peaks, "_product_s", product_s)
+    found = measure_peaks(torch.device("cpu"), ["bfloat16", "float32"], 2**20)
+    assert found["bfloat16_flops_per_s"] == pytest.approx(2 * 512**3 / 1e-3)
+    assert "float32_flops_per_s" not in found
+    with pytest.raises(RuntimeError, match="no room"):
+        measure_peaks(torch.device("cpu"), ["float32"], 2**20)
 
 
 def test_autocast_may_keep_everything_in_its_own_dtype() -> None:
@@ -167,14 +199,15 @@ def test_autocast_may_keep_everything_in_its_own_dtype() -> None:
     assert mixed == count_work(case(own(**LLAMA)))
 
 
-def test_a_product_is_as_fast_as_one_thread_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_peak_is_what_one_thread_makes_where_that_is_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where threads wait for each other; how many there are stays as it was."""
     monkeypatch.setattr(peaks, "_best", lambda _call, _device: 100.0 if torch.get_num_threads() > 1 else 2.0)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        found = measure_peaks(torch.device("cpu"), torch.bfloat16, 2**24)
+        found = measure_peaks(torch.device("cpu"), ["bfloat16"], 2**24)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
-    assert found["flops_per_s"] == 2**30
+    assert found["bfloat16_flops_per_s"] == 2**24
+    assert found["read_bytes_per_s"] == 2**23

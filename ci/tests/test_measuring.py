@@ -72,7 +72,7 @@ def test_the_record_has_the_case_and_the_metrics(project: pytest.Pytester, fake:
     bench = only_record(project)
     record, data = bench["extra_info"], bench["stats"]["data"]
     mean = sum(data) / len(data)
-    assert record["record_version"] == 4
+    assert record["record_version"] == 5
     assert record["latency_mean_s"] == pytest.approx(mean)
     assert record["latency_median_s"] == pytest.approx(statistics.median(data))
     assert record["output_tokens_per_s"] == pytest.approx(3 * 5 / mean)
@@ -255,7 +255,7 @@ def test_histories_stay_in_the_project_whatever_the_folder(
 
 
 GPU_WORK = Work(0.0, 1e9, 0.0, 10**9, (Cache(10, 1000),))  # FLOPs a token, bytes a step
-SLOW_GPU = {"flops_per_s": 1e12, "read_bytes_per_s": 1e12, "copy_bytes_per_s": 0.5e12}
+SLOW_GPU = {"bfloat16_flops_per_s": 1e12, "read_bytes_per_s": 1e12, "copy_bytes_per_s": 0.5e12}
 
 
 def test_a_case_is_held_against_the_peaks_measured_beside_it(project: pytest.Pytester, fake: Fake) -> None:
@@ -283,30 +283,30 @@ def test_a_case_is_held_against_the_peaks_measured_beside_it(project: pytest.Pyt
     [
         (
             Law(prefill_s=0.009, token_s=0.002),
-            "*prefill in 0.009 s is impossible: its arithmetic bound*0.01 s*",
+            "*prefill in 0.009 s is impossible: its arithmetic bound*0.01 s (MFU 111 %)*",
         ),
         (
             Law(prefill_s=0.02, token_s=0.0009),
-            "*decode in 0.0027 s is impossible: its bandwidth bound*0.003 s*",
+            "*decode in 0.0027 s is impossible: its bandwidth bound*0.003 s (MBU 111 %)*",
         ),
     ],
 )
 def test_a_result_faster_than_physics_fails_by_the_name_of_its_bound(
     project: pytest.Pytester, fake: Fake, law: Law, named: str
 ) -> None:
-    """10 % under the bound, the peaks measured a second time; no number is left of it."""
+    """10 % under the bound, the peaks measured three times more; no number is left of it."""
     fake.work, fake.peaks[:], fake.law = GPU_WORK, [SLOW_GPU], law
     result = run(project, "--suite", write_suite(project.path, "m", input_lengths=[10], output_lengths=[4]))
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines([named])
-    assert [entry[0] for entry in fake.log].count("measure_peaks") == 2
+    assert [entry[0] for entry in fake.log].count("measure_peaks") == 1 + 3
     assert histories(project.path)[0]["benchmarks"] == []
 
 
 def test_peaks_measured_in_a_bad_moment_are_measured_again(project: pytest.Pytester, fake: Fake) -> None:
     """The second measurement allows what the first did not, and is what stands in the record."""
     fake.work, fake.law = GPU_WORK, Law(prefill_s=0.02, token_s=0.0009)
-    fake.peaks[:] = [SLOW_GPU, {**SLOW_GPU, "copy_bytes_per_s": 2e12, "flops_per_s": 2e12}]
+    fake.peaks[:] = [SLOW_GPU, {**SLOW_GPU, "copy_bytes_per_s": 2e12, "bfloat16_flops_per_s": 2e12}]
     run(project, "--suite", write_suite(project.path, "m", output_lengths=[4])).assert_outcomes(passed=1)
     measured = only_record(project)["extra_info"]["limits"]["peaks"]["measured"]
     assert measured == {"flops_per_s": 2e12, "bandwidth_bytes_per_s": 2e12}

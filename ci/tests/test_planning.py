@@ -35,6 +35,7 @@ CPU = HardwareSpec("cpu", "cpu", memory_bytes=16 * 10**9)
 HF = EngineSpec("hf")
 MPT = library.model("mpt125m")
 PEAKS = Peaks(4e11, 3e10)
+BF16 = "bfloat16"
 ONE = Point(1, 128, 32)
 
 
@@ -136,7 +137,7 @@ def test_what_was_published_is_of_somebody_elses_machine() -> None:
     one = seen(replace(case(), hardware=gpu), published=True, load_s=2.0, processor=None, cores=None)
     past = of_machine([one], gpu, "B", 2)
     assert past == Past((one,))
-    assert past.peaks(gpu, 1) == (stated_peaks(gpu, 1), False)
+    assert past.peaks(gpu, 1, BF16) == (stated_peaks(gpu, 1, BF16), False)
     assert past.load_s(replace(case(), hardware=gpu)) is None
     on_cpu = seen(case(), published=True, processor=None, cores=None)
     assert of_machine([on_cpu], CPU, "A", 2) == of_machine([on_cpu], CPU) == Past()
@@ -147,13 +148,31 @@ def test_peaks_are_measured_ones_else_the_datasheets() -> None:
     gpu = library.hardware("l4")
     one = replace(case(), hardware=gpu)
     past = Past(tuple(seen(one, peaks=Peaks(x, 10 * x)) for x in (1.0, 5.0, 2.0)))
-    assert past.peaks(gpu, 1) == (Peaks(2.0, 20.0), True)
-    assert past.peaks(gpu, 4) == (Peaks(8.0, 80.0), True)
+    assert past.peaks(gpu, 1, BF16) == (Peaks(2.0, 20.0), True)
+    assert past.peaks(gpu, 4, BF16) == (Peaks(8.0, 80.0), True)
     four = seen(replace(one, devices=4), peaks=Peaks(7.0, 7.0))
-    assert Past((*past.seen, four)).peaks(gpu, 4) == (Peaks(7.0, 7.0), True)
-    assert Past((seen(case()),)).peaks(CPU, 2) == (PEAKS, True)
-    assert Past((seen(one, peaks=None),)).peaks(gpu, 2) == (stated_peaks(gpu, 2), False)
-    assert Past().peaks(CPU, 1) == (None, False)
+    assert Past((*past.seen, four)).peaks(gpu, 4, BF16) == (Peaks(7.0, 7.0), True)
+    assert Past((seen(case()),)).peaks(CPU, 2, BF16) == (PEAKS, True)
+    assert Past((seen(one, peaks=None),)).peaks(gpu, 2, BF16) == (stated_peaks(gpu, 2, BF16), False)
+    assert Past().peaks(CPU, 1, BF16) == (None, False)
+
+
+def test_a_dtype_has_peaks_and_an_efficiency_of_its_own() -> None:
+    """bf16 that is emulated: 10 % of what fp32 makes, which that record has too, and fp32's own does not."""
+    emulated = seen(case(), 0.1, peaks=Peaks(1e11, 2e10), by_dtype={"bfloat16": 1e10, "float32": 1e11})
+    fp32 = EngineSpec("hf_fp32", dtype="float32")
+    autocast = EngineSpec("own", dtype="float32", autocast="bfloat16")
+    past = Past((emulated,))
+    assert past.peaks(CPU, 1, "float32") == (Peaks(1e11, 2e10), True)
+    assert past.peaks(CPU, 1, "float16") == (None, False)
+    assert past.efficiency(case(engine=fp32)) == (DEFAULT_EFFICIENCY["cpu"], "default")
+    assert past.efficiency(case(engine=autocast)) == (0.1, "model")
+    native = seen(case(engine=fp32), 0.4, dtype="float32", by_dtype={"float32": 1e11})
+    assert Past((native,)).peaks(CPU, 1, BF16) == (None, False)
+    assert Past((emulated, native)).efficiency(case(Point(2, 128, 32), engine=fp32)) == (0.4, "model")
+    assert Past((emulated, native)).efficiency(case(model=library.model("llama125m"))) == (0.1, "all")
+    l4 = library.hardware("l4")
+    assert Past().peaks(l4, 1, "float32") == (None, False)
 
 
 def test_a_cpu_is_known_by_its_name_and_cores() -> None:
@@ -174,7 +193,7 @@ def test_the_assumed_efficiency_of_a_gpu_is_the_median_of_the_published_points()
             point = Point(*(int(row[key]) for key in ("batch_size", "input_len", "output_len")))
             devices, _, device = row["hardware"].partition("x")
             counts = find_counts(library.model(row["model"]), EngineSpec("x", attention="eager"))
-            peaks = stated_peaks(library.hardware(device), int(devices))
+            peaks = stated_peaks(library.hardware(device), int(devices), BF16)
             assert counts is not None
             assert peaks is not None
             least = bound(point, True, counts.work, peaks).total_s

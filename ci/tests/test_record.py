@@ -40,7 +40,7 @@ def test_a_record_holds_the_case_how_it_was_measured_and_what_came_out() -> None
     """Rounds of 1, 1, 1 and 5 s: mean 2 s, median 1 s; 4 * 10 / 2 = 20 tokens/s, 2000 / 10 = 200 ms."""
     made = record([1.0, 1.0, 1.0, 5.0], load_s=3.5, parameters=10)
     assert made == {
-        "record_version": 4,
+        "record_version": 5,
         "suite": "own",
         "sweeps": ["short"],
         "case": CASE.as_dict(),

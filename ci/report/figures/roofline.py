@@ -14,6 +14,7 @@ from ci.report.known import (
     median_peaks,
     peaks_of,
     processors,
+    product_dtype,
     tpot_of,
     ttft_of,
     work_of,
@@ -25,7 +26,7 @@ from fixtures.core.intensity import Done, call_done, decode_done, prefill_done
 from fixtures.core.text import significant
 
 ROOFLINE = "roofline"
-_STATED = "datasheet"
+_STATED, _MEASURED = "datasheet", "measured"
 _SHARES = (0.5, 0.1)  # of the roof, drawn as lines
 _MOST = 120  # cases of a device in one figure; with more each model has its own
 _SHAPES = {
@@ -105,13 +106,21 @@ def _point(one: Sample, phase: str, done: Done, took: Seconds) -> dict[str, Any]
 
 
 def _peaks(group: Sequence[Sample]) -> dict[str, Peaks]:
-    """Of one device, by whether they are stated or measured."""
-    stated = next((found for one in group if (found := peaks_of(one, "stated"))), None)
-    device = group[0].device
-    if stated is None and device in library.names("hardware"):
-        stated = stated_peaks(library.hardware(device), 1)
-    measured = median_peaks([found for one in group if (found := peaks_of(one, "measured"))])
-    return {name: one for name, one in ((_STATED, stated), ("measured", measured)) if one is not None}
+    """Of one device, by whether they are stated or measured, and in which dtype where there are several."""
+    by_dtype = grouped(group, lambda one: product_dtype(one) or "")
+    found: dict[str, Peaks | None] = {}
+    for dtype, of_dtype in by_dtype.items():
+        which = f" {dtype}" if len(by_dtype) > 1 else ""
+        stated = next((peaks for one in of_dtype if (peaks := peaks_of(one, "stated"))), None)
+        device = group[0].device
+        if stated is None and dtype and device in library.names("hardware"):
+            stated = stated_peaks(library.hardware(device), 1, dtype)
+        found[_STATED + which] = stated
+        found[_MEASURED + which] = median_peaks(
+            [peaks for one in of_dtype if (peaks := peaks_of(one, "measured"))]
+        )
+    known = {name: peaks for name, peaks in found.items() if peaks is not None}
+    return dict(sorted(known.items(), key=lambda item: item[0].startswith(_MEASURED)))
 
 
 def _roofs(peaks: Mapping[str, Peaks], points: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -120,7 +129,7 @@ def _roofs(peaks: Mapping[str, Peaks], points: Sequence[Mapping[str, Any]]) -> I
     for name, one in peaks.items():
         flops, bandwidth = one.flops_per_s / 1e12, one.bandwidth_bytes_per_s / 1e9
         label = f"{name}: {significant(flops)} TFLOP/s, {significant(bandwidth)} GB/s"
-        yield from line(name, places[name], DASHED if name == _STATED else SOLID, label)
+        yield from line(name, places[name], DASHED if name.startswith(_STATED) else SOLID, label)
     *_, (name, roof) = places.items()
     for share in _SHARES:
         yield from line(f"{share} {name}", [(x, share * y) for x, y in roof], DOTTED, f"{share:.0%} of it")
