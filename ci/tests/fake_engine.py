@@ -17,6 +17,7 @@ from fixtures.core.case import Case
 from fixtures.core.footprint import Footprint
 from fixtures.core.state import GpuReading, Reading
 from fixtures.engines.protocol import CannotLoad, OutOfMemory, WorkNotDone
+from fixtures.engines.told import model_errors
 
 STEP_S = 0.001
 # what a model of this name does in its second call of a batch of two: only in a process of its own
@@ -173,6 +174,9 @@ class FakeEngine:
         if self.name == "crashes" and self._calls() == 3:
             held_by_the_traceback = self.model
             raise RuntimeError(f"device-side assert in {held_by_the_traceback}")
+        if self.name == "fails_inside" and batch_size == 2:
+            with model_errors():
+                raise KeyError("router")
         if self.name == "takes_its_time":
             time.sleep(0.1)
         if batch_size == 2 and self.name in ENDS and self._calls() == 2:
