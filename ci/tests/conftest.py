@@ -99,8 +99,8 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeEngine]]:
 
 
 def write_suite(folder: Path, *models: str, **keys: Any) -> str:
-    """A suite of models that have no architecture to speak of, in a file; the name of the file."""
-    inline = [{"name": name, "architecture": {"model_type": "fake"}} for name in models]
+    """A suite of models whose architecture sets no limit to lengths, in a file; the name of the file."""
+    inline = [{"name": name, "architecture": {"model_type": "mamba"}} for name in models]
     sweep = {
         "name": "small",
         "batch_sizes": keys.pop("batch_sizes", [1]),

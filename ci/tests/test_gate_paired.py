@@ -437,7 +437,7 @@ def checkout(tmp_path: Path) -> Path:
     noise = "\nimport random\nfrom ci.tests.fake_engine import Law\n"
     noise += "FakeEngine.law = Law(factor=lambda _, f=random.gauss(1, 0.004): f)\n"
     (folder / "conftest.py").write_text((folder / "conftest.py").read_text() + FAKED + noise)
-    model = {"name": "m", "architecture": {"model_type": "fake"}}
+    model = {"name": "m", "architecture": {"model_type": "mamba"}}
     sweep = {"name": "s", "batch_sizes": [1, 2], "input_lengths": [4], "output_lengths": [2]}
     suite = {"models": [model], "hardware": ["1xany"], "sweeps": [sweep], "rounds": 2, "warmup_rounds": 0}
     (folder / "suite.yaml").write_text(json.dumps(suite))

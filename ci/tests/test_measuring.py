@@ -83,7 +83,7 @@ def test_the_record_has_the_case_and_the_metrics(project: pytest.Pytester, fake:
     assert record["sweeps"] == ["small"]
     case = record["case"]
     assert (case["batch_size"], case["input_len"], case["output_len"]) == (3, 7, 5)
-    assert case["model"]["architecture"] == {"model_type": "fake"}
+    assert case["model"]["architecture"] == {"model_type": "mamba"}
     assert bench["name"] == f"test_generate[{case['id']}]"
     assert bench["params"]["case"] == case["id"]
     assert set(record["versions"]) >= {"torch", "transformers", "deepspeed"}

@@ -44,7 +44,7 @@ def test_models_stay_together_in_the_order_of_the_suite(project: pytest.Pytester
     other = {**sweep, "name": "t", "input_lengths": [8]}
 
     def inline(name: str) -> dict[str, object]:
-        return {"name": name, "architecture": {"model_type": "fake"}}
+        return {"name": name, "architecture": {"model_type": "mamba"}}
 
     entries = [
         {"models": [inline("z"), inline("a")], "sweeps": [sweep]},
