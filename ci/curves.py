@@ -10,6 +10,7 @@ from typing import Any
 from fixtures.core.case import Point
 from fixtures.core.histories import History, count, find_histories, part, positive, read_history, text
 from fixtures.core.metrics import output_tokens_per_s
+from fixtures.core.model_names import Recorded, suffixes
 from fixtures.core.outcome import OUT_OF_MEMORY
 
 MEASURED, PUBLISHED = "measured", "published"
@@ -21,8 +22,9 @@ class Sample:
     """A case, and its mean latency in s; None for one that ran out of memory.
 
     `kind` is the device; of CPUs, where there are several, with its name, which then stands in `case_id` and
-    `hardware` too. `source` is "measured" or "published"; `taken` is when its run ended, `file` the name of
-    the history. `seconds` are of its timed rounds, where the file has them; `history` is its whole run.
+    `hardware` too; where several models have one name, what tells them apart stands in `case_id` and `model`.
+    `source` is "measured" or "published"; `taken` is when its run ended, `file` the name of the history.
+    `seconds` are of its timed rounds, where the file has them; `history` is its whole run.
     """
 
     case_id: str
@@ -72,12 +74,13 @@ def read_samples(paths: Iterable[Path]) -> list[Sample]:
 
 
 def of_histories(histories: Iterable[History]) -> list[Sample]:
-    """The cases of all runs, in their order; those of one CPU apart from those of another."""
+    """The cases of all runs, in their order; those of one CPU, or model, apart from those of another."""
     found = [one for history in histories for one in of_history(history)]
     names = [processor(one) for one in found]
-    if len(set(names) - {None}) < 2:
-        return found
-    return [one if name is None else _named(one, name) for one, name in zip(found, names, strict=True)]
+    if len(set(names) - {None}) > 1:
+        found = [one if name is None else _on(one, name) for one, name in zip(found, names, strict=True)]
+    told = suffixes([Recorded.of(one.record) for one in found])
+    return [_of_model(one, suffix) if suffix else one for one, suffix in zip(found, told, strict=True)]
 
 
 def processor(one: Sample) -> str | None:
@@ -92,13 +95,22 @@ def recorded_id(one: Sample) -> str:
     return text(part(one.record, "case"), "id") or one.case_id
 
 
-def _named(one: Sample, name: str) -> Sample:
+def recorded_model(one: Sample) -> str:
+    """The name of its model as its history has it."""
+    return text(part(part(one.record, "case"), "model"), "name") or one.model
+
+
+def _on(one: Sample, name: str) -> Sample:
     return replace(
         one,
         case_id=f"{one.case_id}, {name}",
         hardware=f"{one.hardware}, {name}",
         kind=f"{one.kind}, {name}",
     )
+
+
+def _of_model(one: Sample, suffix: str) -> Sample:
+    return replace(one, case_id=f"{one.case_id}, {suffix}", model=f"{one.model} ({suffix})")
 
 
 def of_history(history: History) -> list[Sample]:

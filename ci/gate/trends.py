@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from ci.gate.arguments import Parser
 from ci.gate.fingerprint import difference, fingerprint
 from fixtures.core.errors import InputError
-from fixtures.core.histories import History, Measured, find_histories, read_history, text
+from fixtures.core.histories import History, Measured, find_histories, part, read_history, text
+from fixtures.core.model_names import Recorded, suffixes
 
 LEAST_RUNS = 8
 _LEAST_APART = 3  # runs between two changes: fewer could be disturbed ones
@@ -63,14 +64,16 @@ def change_points(logs: Sequence[float] | NDArray[np.float64]) -> list[int]:
 def changes(runs: Sequence[History]) -> tuple[list[Change], int, int]:
     """Of all cases, those that became slower first; how many were followed, and how many were too short.
 
-    A case on another machine is another one.
+    A case on another machine, or of another model of the same name, is another one.
     """
     lines: dict[tuple[str, Any], list[tuple[History, Measured, float]]] = {}
-    for run in sorted(runs, key=lambda one: one.taken):
-        for one in run.measured:
-            if one.median_s is not None:
-                device = fingerprint(one.record)["device"]
-                lines.setdefault((one.case_id, device), []).append((run, one, math.log(one.median_s)))
+    every = [(run, one) for run in sorted(runs, key=lambda one: one.taken) for one in run.measured]
+    told = suffixes([Recorded.of(one.record) for _, one in every])
+    for (run, one), suffix in zip(every, told, strict=True):
+        if one.median_s is not None:
+            case_id = f"{one.case_id}, {suffix}" if suffix else one.case_id
+            device = text(part(one.record, "machine"), "reported_name")
+            lines.setdefault((case_id, device), []).append((run, one, math.log(one.median_s)))
     found: list[Change] = []
     followed = 0
     for (case_id, _), line in lines.items():

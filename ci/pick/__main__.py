@@ -18,7 +18,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from ci.curves import Curve, curves, newest, read_samples
+from ci.curves import Curve, curves, newest, read_samples, recorded_model
 from ci.pick.answers import Target, answer
 from ci.pick.table import as_json, lines
 from fixtures.core import library
@@ -71,9 +71,17 @@ def read_prices(file: Path, devices: Collection[str]) -> dict[str, float]:
 def choose(found: Sequence[Curve], model: str, input_len: int, output_len: int) -> list[Curve]:
     """The curves of this model at these lengths.
 
-    Raises InputError where there are none; it says what there is.
+    Raises InputError where there are none, or several models have that name; it says what there is.
     """
     of_model = [one for one in found if one.model == model and one.samples]
+    if not of_model:
+        of_model = [one for one in found if one.samples and recorded_model(one.samples[0]) == model]
+        several = sorted({one.model for one in of_model})
+        if len(several) > 1:
+            raise InputError(
+                f"--model {model}: {len(several)} models have this name; give one of "
+                + ", ".join(map(repr, several[:12]))
+            )
     if not of_model:
         known = {one.model for one in found if one.samples}
         raise InputError(f"--model {model}: no run has a number of it; {one_of(model, known)}")

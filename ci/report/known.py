@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ci.curves import Sample, processor
+from ci.curves import Sample, processor, recorded_model
 from fixtures.core import library, metrics
 from fixtures.core.bounds import Cache, Peaks, Work
 from fixtures.core.case import (
@@ -58,7 +58,7 @@ def case_of(one: Sample) -> Case | None:
         use_cache=of_engine.get("use_cache") is not False,
         autocast=text(of_engine, "autocast"),
     )
-    return Case(ModelSpec(one.model, dict(architecture)), hardware, one.devices, engine, one.point)
+    return Case(ModelSpec(recorded_model(one), dict(architecture)), hardware, one.devices, engine, one.point)
 
 
 def product_dtype(one: Sample) -> str | None:

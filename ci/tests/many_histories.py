@@ -23,6 +23,7 @@ from typing import Any
 from ci.gate import __main__ as gate
 from ci.gate.accept import WHYS
 from ci.tests.conftest import ROOT
+from fixtures.core import library
 
 STORED = ROOT / "ci" / "baselines" / "1xcpu" / "default_20261124.json"
 FIRST_DAY = datetime(2026, 1, 1, 12)
@@ -58,6 +59,8 @@ def record(model: str, batch: int, latency_s: float, *, hardware: str = "1xcpu",
         "batch_size": batch, "input_len": lengths[0], "output_len": lengths[1],
     }  # fmt: skip
     found["case"]["model"]["name"], found["case"]["engine"]["name"] = model, engine
+    if model in library.names("models"):
+        found["case"]["model"]["architecture"] = library.model(model).architecture
     ratio = latency_s / found["latency_mean_s"]
     for key in ("latency_mean_s", "latency_median_s"):
         found[key] *= ratio
