@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from ci.gate.arguments import Parser
 from ci.gate.fingerprint import difference, fingerprint
 from fixtures.core.errors import InputError
-from fixtures.core.histories import History, Measured, find_histories, part, read_history, text
+from fixtures.core.histories import History, Measured, part, read_all, text
 from fixtures.core.model_names import Recorded, suffixes
 
 LEAST_RUNS = 8
@@ -113,7 +114,8 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("-k", metavar="TEXT", default="", help="only cases with this text in their id")
     option = parser.parse_args(words)
     change_points([])  # says what is missing before anything is read
-    runs = [read_history(file).only(lambda one: option.k in one) for file in find_histories(option.history)]
+    found_runs = read_all(option.history, lambda line: print(f"trends: {line}", file=sys.stderr))
+    runs = [run.only(lambda one: option.k in one) for run in found_runs]
     found, followed, short = changes(runs)
     if found:
         print("\n".join(table(found)))

@@ -18,11 +18,12 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from ci.curves import Curve, curves, newest, read_samples, recorded_model
+from ci.curves import Curve, curves, newest, of_histories, recorded_model
 from ci.pick.answers import Target, answer
 from ci.pick.table import as_json, lines
 from fixtures.core import library
 from fixtures.core.errors import InputError, one_of
+from fixtures.core.histories import read_all
 from fixtures.core.yamlfile import read_yaml
 
 MISSED, BAD_INPUT = 1, 4
@@ -119,7 +120,8 @@ def main(arguments: Sequence[str]) -> int:
             if options.latency is not None
             else Target(tokens_per_s=parse_throughput(options.throughput))
         )
-        samples = newest(read_samples(options.runs))
+        runs = read_all(options.runs, lambda line: print(f"pick: {line}", file=sys.stderr))
+        samples = newest(of_histories(runs))
         devices = {one.device for one in samples}
         prices: Mapping[str, float] = read_prices(options.price, devices) if options.price else {}
         found = curves(samples)

@@ -10,7 +10,7 @@ import pytest
 
 from ci.tests.conftest import ROOT
 from fixtures.core.errors import InputError
-from fixtures.core.histories import find_histories, read_history
+from fixtures.core.histories import LARGEST_BYTES, find_histories, read_all, read_history
 from fixtures.core.record import RECORD_VERSION
 
 CURATED = ROOT / "ci" / "baselines" / "1xcpu"
@@ -110,3 +110,78 @@ def test_folders_give_all_their_histories_and_each_file_once(tmp_path: Path) -> 
         find_histories([tmp_path / "empty"])
     with pytest.raises(InputError, match="no such file or folder"):
         find_histories([tmp_path / "none"])
+
+
+def odd_files(folder: Path) -> dict[str, str]:
+    """Files that are no history, each of its own kind, in a folder; why, by name."""
+    (folder / "folder.json").mkdir()
+    (folder / "loop.json").symlink_to("loop.json")
+    (folder / "gone.json").symlink_to("nowhere")
+    (folder / "latin.json").write_bytes('{"machine_info": "é"}'.encode("latin-1"))
+    texts = {
+        "empty": "",
+        "blank": "\n \n",
+        "torn": json.dumps(history(CASE))[:-9],
+        "words": "no JSON",
+        "list": "[1, 2]",
+        "number": "3",
+        "null": "null",
+        "deep": "[" * 100_000,
+        "later": json.dumps(history({**CASE, "record_version": 99})),
+        "twice": json.dumps(history(CASE, CASE)),
+        "other": '{"results": []}',
+    }
+    for name, text in texts.items():
+        (folder / f"{name}.json").write_text(text)
+    with (folder / "huge.json").open("wb") as file:
+        file.truncate(LARGEST_BYTES + 1)
+    return {
+        "folder": "Is a directory",
+        "loop": "Too many levels of symbolic links",
+        "gone": "No such file",
+        "latin": "it is not UTF-8 text",
+        "empty": "it is empty",
+        "blank": "it is empty",
+        "torn": "it is no JSON: ",
+        "words": "it is no JSON: ",
+        "list": "it lacks what pytest-benchmark writes",
+        "number": "it lacks what pytest-benchmark writes",
+        "null": "it lacks what pytest-benchmark writes",
+        "deep": "it is nested too deeply",
+        "later": "has a record of version 99",
+        "twice": "stands in it twice",
+        "other": "it lacks what pytest-benchmark writes",
+        "huge": "is larger than",
+    }
+
+
+def test_an_odd_file_in_a_folder_costs_itself_alone(tmp_path: Path) -> None:
+    """The others count; one line a file names it and says why. NaN and another project's runs are no harm."""
+    expected = odd_files(tmp_path)
+    nan = {**CASE, "latency_mean_s": float("nan"), "case": {"id": "y"}}
+    for name, values in {
+        "a_good": history(CASE),
+        "nan": history(nan),
+        "others": {"machine_info": {}, "benchmarks": [{"name": "test_x", "stats": {"mean": 1}}]},
+    }.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(values))
+    (tmp_path / "bom.json").write_text("\ufeff" + json.dumps(history({**CASE, "case": {"id": "z"}})))
+    said: list[str] = []
+    runs = read_all([tmp_path], said.append)
+    assert sorted(one.case_id for run in runs for one in run.measured) == ["x", "y", "z"]
+    assert len(runs) == 4
+    assert len(said) == len(expected)
+    for name, why in expected.items():
+        (line,) = [line for line in said if f"/{name}.json: " in line]
+        assert line.startswith("passed over: ")
+        assert why in line
+
+
+def test_an_odd_file_that_is_named_is_an_error(tmp_path: Path) -> None:
+    """Beside a folder of good ones too; so is a folder with odd files alone."""
+    for name in odd_files(tmp_path):
+        if name != "folder":  # that is a folder of histories by its own right
+            with pytest.raises(InputError, match=f"{name}.json"):
+                read_all([CURATED, tmp_path / f"{name}.json"], pytest.fail)
+    with pytest.raises(InputError, match="passed over: "):
+        read_all([tmp_path], pytest.fail)

@@ -181,3 +181,30 @@ def test_nothing_is_written_where_nothing_is_measured(project: pytest.Pytester, 
         project.runpytest(*OPTIONS, *options)
     project.runpytest("benchmarks", "--suite", "suite.yaml", "--benchmark-disable")
     assert journals(project.path) == []
+
+
+def test_an_odd_journal_in_the_folder_costs_itself_alone(project: pytest.Pytester, fake: Fake) -> None:
+    """The newest that can be read is gone on with, and a line says what was passed over."""
+    write_suite(project.path, "m", batch_sizes=[1, 2])
+    project.runpytest(*OPTIONS)
+    (journal,) = journals(project.path)
+    kept = [line for line in journal.read_text().splitlines() if '"ended"' not in line]
+    journal.write_text("\n".join(kept) + "\n")
+    folder = journal.parent
+    (folder / "w.jsonl").mkdir()
+    (folder / "x.jsonl").symlink_to("x.jsonl")
+    (folder / "y.jsonl").write_text('{"journal": 99, "session": {}}\n')
+    (folder / "z.jsonl").write_bytes(b"\xff no journal\n")
+    (folder / "zz.jsonl").write_text("")
+    result = project.runpytest(*OPTIONS, "--resume")
+    result.assert_outcomes(skipped=2)
+    result.stdout.fnmatch_lines_random(
+        [
+            "passed over: *w.jsonl: cannot be read (Is a directory)",
+            "passed over: *x.jsonl: cannot be read (Too many levels*",
+            "passed over: *y.jsonl: is a journal of version 99*",
+            "passed over: *z.jsonl: is no journal*",
+            f"resumed from {journal.name}: 2 of 2 cases are in it",
+        ]
+    )
+    assert batches(histories(project.path)[-1]) == [1, 2]

@@ -119,5 +119,5 @@ def test_a_history_that_cannot_be_read_costs_no_measurement(
     (project.mkdir(".benchmarks") / "here").mkdir()
     (project.path / ".benchmarks" / "here" / "0001_torn.json").write_text("{")
     result = project.runpytest("benchmarks", "--benchmark-only", "--suite", write_suite(project.path, "m"))
-    result.assert_outcomes(passed=1, warnings=1)
-    result.stdout.fnmatch_lines(["*no time left is shown: *here/0001_torn.json: is no history*"])
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["passed over: *here/0001_torn.json: is no history*"])
