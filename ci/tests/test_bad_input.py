@@ -27,6 +27,14 @@ def ends_with_one_line(project: pytest.Pytester, *arguments: str) -> str:
     return errors[0]
 
 
+def test_two_models_are_not_the_last_of_them(project: pytest.Pytester, fake: type[FakeEngine]) -> None:
+    """Measured would be one; in one spelling or the other, and twice the same is the same."""
+    line = ends_with_one_line(project, "--model", "mpt125m", "--model=llama125m")
+    assert line.startswith("ERROR: --model is given for mpt125m and llama125m; ")
+    result = project.runpytest("benchmarks", "--collect-only", "--model=mpt125m", "--model", "mpt125m")
+    assert result.ret == 0
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
