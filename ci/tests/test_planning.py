@@ -69,6 +69,17 @@ def bound_s(of: Case, output_len: int | None = None) -> float:
     return bound(point, True, counts.work, PEAKS).total_s
 
 
+def test_what_another_model_of_the_same_name_did_is_not_expected() -> None:
+    """Neither of a case with the same id nor of the model, whose load is another; in another form it is."""
+    one = case()
+    other = seen(one, 0.5, load_s=2.0, architecture={**MPT.architecture, "n_layers": 99})
+    assert Past((other,)).efficiency(one) == (0.5, "all")
+    assert Past((other,)).load_s(one) is None
+    for form in ({**MPT.architecture, "torch_dtype": "float16"}, {}):
+        past = Past((other, seen(one, 0.25, load_s=3.0, architecture=form)))
+        assert (past.efficiency(one), past.load_s(one)) == ((0.25, "case"), 3.0)
+
+
 def test_expected_seconds_are_those_of_all_calls_over_the_efficiency() -> None:
     """Eight calls of 32 tokens and a check of 8, at half of the bound; the model's first case loads it."""
     one, two = case(), case(Point(4, 128, 4))
