@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import html
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from xml.etree import ElementTree
 
 from ci.gate.verdicts import RED, UNKNOWN, Verdict, Word, exit_code
+from fixtures.core.strict_json import dumps
 
 _SAID = {0: "pass", 1: "regressed", 2: "cannot be judged"}
 
@@ -44,7 +44,7 @@ def as_json(verdicts: Sequence[Verdict]) -> str:
         "summary": summary(verdicts),
         "verdicts": list(map(asdict, verdicts)),
     }
-    return json.dumps(values, indent=1) + "\n"
+    return dumps(values, indent=1) + "\n"
 
 
 def junit(verdicts: Sequence[Verdict]) -> str:
