@@ -12,6 +12,7 @@ from fixtures.core.histories import History, count, find_histories, part, positi
 from fixtures.core.metrics import output_tokens_per_s
 from fixtures.core.model_names import Recorded, suffixes
 from fixtures.core.outcome import OUT_OF_MEMORY
+from fixtures.core.runs import once
 
 MEASURED, PUBLISHED = "measured", "published"
 CPU = "cpu"
@@ -69,8 +70,11 @@ class Curve:
 
 
 def read_samples(paths: Iterable[Path]) -> list[Sample]:
-    """Every case of all runs, in the order of the files; raises InputError for what is no history."""
-    return of_histories(read_history(file) for file in find_histories(paths))
+    """Every case of all runs, each run once, in the order of the files.
+
+    Raises InputError for what is no history.
+    """
+    return of_histories(once([read_history(file) for file in find_histories(paths)])[0])
 
 
 def of_histories(histories: Iterable[History]) -> list[Sample]:

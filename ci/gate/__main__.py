@@ -13,7 +13,7 @@ import argparse
 import gc
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 
 from ci.gate.accept import WHYS, accept, allowed, hardware_of
@@ -21,6 +21,7 @@ from ci.gate.arguments import Parser, add_outputs, fraction, shown
 from ci.gate.verdicts import THRESHOLD, judge
 from fixtures.core.errors import InputError
 from fixtures.core.histories import History, find_histories, read_accepted, read_history
+from fixtures.core.runs import once, run_identity
 
 BASELINES = Path(__file__).resolve().parents[1] / "baselines"
 BAD_INPUT, INTERRUPTED = 4, 130
@@ -65,11 +66,11 @@ def _judge(words: Sequence[str]) -> int:
     )
     add_outputs(parser)
     option = parser.parse_args(words)
-    runs = [read_history(file) for file in find_histories(option.run)]
-    for run in runs:
+    read = [read_history(file) for file in find_histories(option.run)]
+    for run in read:
         hardware_of(run)
-    files = {run.file.resolve() for run in runs}
-    baseline = _baseline(option.baseline, runs, files)
+    runs = _each_once(read)
+    baseline = _baseline(option.baseline, runs, {run_identity(run) for run in [*read, *runs]})
     listed = None if option.cases is None else set(option.cases.read_text(encoding="utf-8").splitlines())
 
     def is_chosen(case_id: str) -> bool:
@@ -81,8 +82,10 @@ def _judge(words: Sequence[str]) -> int:
     return shown(verdicts, option)
 
 
-def _baseline(paths: Sequence[Path] | None, runs: Sequence[History], leave_out: set[Path]) -> list[History]:
-    """The stored runs, the oldest first; a run that is judged is none of them."""
+def _baseline(
+    paths: Sequence[Path] | None, runs: Sequence[History], leave_out: set[Hashable]
+) -> list[History]:
+    """The stored runs, each once, the oldest first; a run that is judged is none of them by any name."""
     if paths is None:
         folders = [BASELINES / hardware_of(run) for run in runs]
         paths = [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
@@ -90,8 +93,17 @@ def _baseline(paths: Sequence[Path] | None, runs: Sequence[History], leave_out: 
             raise InputError(
                 f"{folders[0]}: no baseline for this hardware; accept a run, or name one by --baseline"
             )
-    found = [read_accepted(file) for file in find_histories(paths) if file.resolve() not in leave_out]
-    return sorted(found, key=lambda run: run.taken)
+    found = [read_accepted(file) for file in find_histories(paths)]
+    others = [run for run in found if run_identity(run) not in leave_out]
+    return sorted(_each_once(others), key=lambda run: run.taken)
+
+
+def _each_once(runs: Sequence[History]) -> list[History]:
+    """What counts of them; the rest is told."""
+    found, said = once(runs)
+    for line in said:
+        print(f"gate: {line}", file=sys.stderr)
+    return found
 
 
 def _accept(words: Sequence[str]) -> int:

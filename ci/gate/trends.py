@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 from ci.gate.arguments import Parser
 from ci.gate.fingerprint import difference, fingerprint
 from fixtures.core.errors import InputError
-from fixtures.core.histories import History, Measured, part, read_all, text
+from fixtures.core.histories import History, Measured, part, text
 from fixtures.core.model_names import Recorded, suffixes
+from fixtures.core.runs import read_runs
 
 LEAST_RUNS = 8
 _LEAST_APART = 3  # runs between two changes: fewer could be disturbed ones
@@ -114,7 +115,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("-k", metavar="TEXT", default="", help="only cases with this text in their id")
     option = parser.parse_args(words)
     change_points([])  # says what is missing before anything is read
-    found_runs = read_all(option.history, lambda line: print(f"trends: {line}", file=sys.stderr))
+    found_runs = read_runs(option.history, lambda line: print(f"trends: {line}", file=sys.stderr))
     runs = [run.only(lambda one: option.k in one) for run in found_runs]
     found, followed, short = changes(runs)
     if found:

@@ -23,7 +23,7 @@ from ci.pick.answers import Target, answer
 from ci.pick.table import as_json, lines
 from fixtures.core import library
 from fixtures.core.errors import InputError, one_of
-from fixtures.core.histories import read_all
+from fixtures.core.runs import read_runs
 from fixtures.core.yamlfile import read_yaml
 
 MISSED, BAD_INPUT = 1, 4
@@ -120,7 +120,7 @@ def main(arguments: Sequence[str]) -> int:
             if options.latency is not None
             else Target(tokens_per_s=parse_throughput(options.throughput))
         )
-        runs = read_all(options.runs, lambda line: print(f"pick: {line}", file=sys.stderr))
+        runs = read_runs(options.runs, lambda line: print(f"pick: {line}", file=sys.stderr))
         samples = newest(of_histories(runs))
         devices = {one.device for one in samples}
         prices: Mapping[str, float] = read_prices(options.price, devices) if options.price else {}

@@ -23,7 +23,7 @@ from ci.report.page.data import Drawing
 from ci.report.render import svg
 from ci.report.specs import spec
 from fixtures.core.errors import InputError
-from fixtures.core.histories import read_all
+from fixtures.core.runs import read_runs
 from fixtures.core.whole import write_whole
 
 BAD_INPUT = 4
@@ -106,7 +106,7 @@ def main(arguments: Sequence[str]) -> int:
     """Write and print what was asked for; the exit code."""
     try:
         options = _options(arguments)
-        runs = read_all(options.runs, lambda line: print(f"report: {line}", file=sys.stderr))
+        runs = read_runs(options.runs, lambda line: print(f"report: {line}", file=sys.stderr))
         every = of_histories(runs)
         if options.output:
             write_page(options.output, every, options.most or MOST_ON_PAGE)

@@ -12,7 +12,6 @@ import itertools
 import json
 import math
 import random
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -109,8 +108,9 @@ def accepted(folder: Path) -> None:
     if gate.main([*arguments, "--allow", ",".join(WHYS)]):
         raise SystemExit("the run was not accepted")
     (first,) = (folder / "baselines" / "1xcpu").glob("*")
-    for k in range(1, 20):
-        shutil.copy(first, first.with_name(f"r{k}.json"))
+    for k in range(1, 20):  # a run ends at a moment of its own, else it is the same run
+        changed = first.read_text().replace('"datetime": "old"', f'"datetime": "old{k}"')
+        first.with_name(f"r{k}.json").write_text(changed)
 
 
 def _large_case(of: Text, number: int, draw: random.Random) -> Text:

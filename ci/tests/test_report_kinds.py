@@ -437,7 +437,7 @@ def test_hostile_texts_are_texts(tmp_path: Path) -> None:
     pytest.importorskip("vl_convert")
     evil = "</text><script>alert('x')</script>\"]+alert(1)//{0}" + "y" * 500
     for number in range(4):
-        day = run([record(evil, batch, 1.0) for batch in (1, 2)], number)
+        day = run([record(evil, batch, 1.0 + number) for batch in (1, 2)], number)
         day["datetime"], day["commit_info"]["id"] = "'];alert(1)//<b>", '"+a()//'
         (tmp_path / f"{number}.json").write_text(json.dumps(day))
     found = figures(read_samples([tmp_path]))
