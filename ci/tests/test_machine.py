@@ -273,6 +273,28 @@ def test_what_a_driver_says_stands_above_the_cases(tool: Tool, project: pytest.P
     result.stdout.fnmatch_lines(["warning: nvidia-smi lists no GPU (exit code 9: NVIDIA-SMI has failed *"])
 
 
+def test_more_gpus_than_are_visible_are_said_to_be_missing(
+    tool: Tool, project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of four here; others among them are not taken for such GPUs."""
+    tool("nvidia-smi", A100 * 4)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    arguments = ["benchmarks", "--suite", write_suite(project.path, "m", hardware=["4xgpu"])]
+    said = "4xa100_80gb needs 4 such GPUs, and 2 are visible of 4 (CUDA_VISIBLE_DEVICES=0,1)"
+    result = project.runpytest(*arguments, "--collect-only", "-q", "-k", "4xa100_80gb")
+    result.stdout.fnmatch_lines([f"nothing to run: *; {said}; it would run on 4xa100_80gb *"])
+    result = project.runpytest(*arguments, "--benchmark-only", "--hardware", "4xa100_80gb")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: --hardware 4xa100_80gb: {said}, so its cases can only *"])
+    tool("nvidia-smi", A100 * 2 + "NVIDIA L4, 23034 MiB, 535.1\n" * 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    machine.detect.cache_clear()
+    machine._found.cache_clear()
+    assert machine.shortage(4) == (
+        "4xa100_80gb needs 4 such GPUs, and 2 are visible beside others (NVIDIA L4)"
+    )
+
+
 def test_amds_driver_that_fails_is_a_fault_where_the_kernel_shows_one(tool: Tool, tmp_path: Path) -> None:
     """Without the tool it is said: not every machine with /dev/kfd has a GPU that computes."""
     seen(tmp_path, "dev/kfd")

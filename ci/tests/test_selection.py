@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from ci.tests.conftest import ROOT, write_suite
 from ci.tests.fake_engine import FakeEngine
+from fixtures import machine
 
 pytest_plugins = ["pytester"]
 
@@ -75,7 +78,8 @@ def test_models_that_do_not_fit_are_named(project: pytest.Pytester) -> None:
     result = project.runpytest(
         "benchmarks", "--collect-only", "-q", "--suite", "models", "--hardware", "1xl4"
     )
-    result.stdout.fnmatch_lines(["too large for this machine: *mpt30b on 1xl4*"])
+    # 29,957,200,896 parameters of two bytes; 23034 MiB
+    result.stdout.fnmatch_lines(["too large for this machine: *mpt30b on 1xl4 (59.91 GB of 24.15)*"])
     assert not any("mpt30b-" in line for line in result.outlines)
 
 
@@ -86,6 +90,49 @@ def test_nothing_left_says_what_would_run_it(project: pytest.Pytester) -> None:
     )
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
     result.stdout.fnmatch_lines(["nothing to run: *-k 'mpt30b'; it would run on *1xa100_80gb*"])
+
+
+def on_cores(monkeypatch: pytest.MonkeyPatch, usable: int) -> None:
+    """This process may use so many cores of four."""
+    monkeypatch.setattr("fixtures.cores.affinity", lambda: usable)
+    monkeypatch.setattr("fixtures.cores.cpu_quota", lambda _: None)
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    machine.detect.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def detected_anew() -> Iterator[None]:
+    """Each test has its own machine."""
+    yield
+    machine.detect.cache_clear()
+
+
+ONE_CORE = "2xcpu needs 2 cores, and this process may use 1 (its CPU affinity, as taskset sets it; *has 4)"
+
+
+def test_two_ranks_on_one_core_say_that_two_would_do(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the cases are looked for or the machine is named; it can be listed."""
+    on_cores(monkeypatch, 1)
+    result = project.runpytest("benchmarks", "--collect-only", "-q", "-k", "2xcpu")
+    result.stdout.fnmatch_lines([f"nothing to run: *-k '2xcpu'; {ONE_CORE}; it would run on 2xcpu (see *"])
+    result = project.runpytest("benchmarks", "--benchmark-only", "--hardware", "2xcpu")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: --hardware 2xcpu: {ONE_CORE}, so its cases can only be listed *"])
+    assert len(listed(project, "--hardware", "2xcpu", "-k", "2xcpu")) == 6
+
+
+def test_three_ranks_on_two_cores_are_of_no_library(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever numbers a suite names; what this machine has is not asked for again."""
+    on_cores(monkeypatch, 2)
+    suite = write_suite(project.path, "m", hardware=["3xcpu", "16xcpu"])
+    result = project.runpytest("benchmarks", "--collect-only", "-q", "--suite", suite)
+    result.stdout.fnmatch_lines(["nothing to run: *; 3xcpu needs 3 cores, *; it would run on 3xcpu (*"])
+    result = project.runpytest("benchmarks", "--collect-only", "-q", "--hardware", "1xcpu", "-k", "2xcpu")
+    result.stdout.fnmatch_lines(["nothing to run: *-k '2xcpu'; it would run on 2xcpu (*"])
 
 
 def test_a_word_that_matches_nothing_anywhere_says_so(project: pytest.Pytester) -> None:
