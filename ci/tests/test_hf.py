@@ -314,7 +314,7 @@ def test_a_parameter_of_another_dtype_is_noticed() -> None:
     hf, _ = loaded(LLAMA)
     hf.model.model.layers[1].mlp.up_proj.float()
     with pytest.raises(CannotLoad, match=r"layers\.1\.mlp\.up_proj"):
-        prove(hf.model, hf.spec, hf.device)
+        prove(hf.model, hf.spec, hf.device, {})
 
 
 def test_autocast_computes_in_its_dtype() -> None:

@@ -82,6 +82,11 @@ def _sweep(sample: Sample) -> str | None:
     return ", ".join(names) or None
 
 
+def _kept(sample: Sample) -> str | None:
+    names = part(sample.record, "kept_in_other_dtypes").get("names")
+    return ", ".join(map(str, names)) if isinstance(names, list) else None
+
+
 def _marks(sample: Sample) -> str | None:
     found = sample.record.get("marks")
     marks = [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
@@ -159,6 +164,7 @@ GROUPS: Mapping[str, tuple[Field, ...]] = {
         number("predicted_memory_error", "predicted / peak - 1", "predicted_memory_error", _signed_percent),
         number("parameters", "parameters", "parameters", _thousands),
         number("parameter_bytes", "their bytes", "parameter_bytes", _gb),
+        words("kept", "kept in other dtypes", _kept),
         words("phase", "ran out in", "phase"),
         number("needed_bytes", "was to need", "needed_bytes", _gb),
         number("free_bytes", "was free", "free_bytes", _gb),
