@@ -13,7 +13,7 @@ import argparse
 import gc
 import signal
 import sys
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ci.gate.accept import WHYS, accept, allowed, hardware_of
@@ -21,7 +21,7 @@ from ci.gate.arguments import Parser, add_outputs, fraction, shown
 from ci.gate.verdicts import THRESHOLD, judge
 from fixtures.core.errors import InputError
 from fixtures.core.histories import History, find_histories, read_accepted, read_history
-from fixtures.core.runs import once, run_identity
+from fixtures.core.runs import once, without
 
 BASELINES = Path(__file__).resolve().parents[1] / "baselines"
 BAD_INPUT, INTERRUPTED = 4, 130
@@ -70,7 +70,7 @@ def _judge(words: Sequence[str]) -> int:
     for run in read:
         hardware_of(run)
     runs = _each_once(read)
-    baseline = _baseline(option.baseline, runs, {run_identity(run) for run in [*read, *runs]})
+    baseline = _baseline(option.baseline, runs, [*read, *runs])
     listed = None if option.cases is None else set(option.cases.read_text(encoding="utf-8").splitlines())
 
     def is_chosen(case_id: str) -> bool:
@@ -83,7 +83,7 @@ def _judge(words: Sequence[str]) -> int:
 
 
 def _baseline(
-    paths: Sequence[Path] | None, runs: Sequence[History], leave_out: set[Hashable]
+    paths: Sequence[Path] | None, runs: Sequence[History], leave_out: Sequence[History]
 ) -> list[History]:
     """The stored runs, each once, the oldest first; a run that is judged is none of them by any name."""
     if paths is None:
@@ -94,8 +94,7 @@ def _baseline(
                 f"{folders[0]}: no baseline for this hardware; accept a run, or name one by --baseline"
             )
     found = [read_accepted(file) for file in find_histories(paths)]
-    others = [run for run in found if run_identity(run) not in leave_out]
-    return sorted(_each_once(others), key=lambda run: run.taken)
+    return sorted(_each_once(without(found, leave_out)), key=lambda run: run.taken)
 
 
 def _each_once(runs: Sequence[History]) -> list[History]:
@@ -117,7 +116,7 @@ def _accept(words: Sequence[str]) -> int:
     option = parser.parse_args(words)
     run = read_history(option.run)
     folder = option.folder / hardware_of(run)
-    baseline = _baseline([folder], [run], set()) if list(folder.glob("*.json")) else []
+    baseline = _baseline([folder], [run], []) if list(folder.glob("*.json")) else []
     file = accept(run, option.folder, baseline, allowed(option.allow), option.name)
     print(f"accepted: {file}")
     return 0

@@ -139,6 +139,26 @@ def test_two_runs_of_the_same_cases_stay_two(tmp_path: Path) -> None:
     assert ([one.file for one in runs], said) == (files, [])
 
 
+def test_both_files_of_a_session_are_one_run(tmp_path: Path) -> None:
+    """Of --benchmark-json and of the storage, which pytest-benchmark writes one after the other."""
+
+    def a_moment_later(values: dict[str, Any]) -> None:
+        values["datetime"] = REAL["datetime"].replace("07:22:42", "07:22:44")
+
+    def much_later(values: dict[str, Any]) -> None:
+        one_round(values)
+        values["datetime"] = REAL["datetime"].replace("07:22:42", "09:22:42")
+
+    def one_round(values: dict[str, Any]) -> None:
+        for bench in values["benchmarks"]:
+            bench["stats"]["data"] = bench["stats"]["data"][:1]
+
+    runs, said = kept([run(tmp_path / "a.json"), run(tmp_path / "b.json", a_moment_later)])
+    assert (len(runs), len(said)) == (1, 1)
+    # a single round each, such as of two made up runs: too little to say that they are one
+    assert len(kept([run(tmp_path / "c.json", one_round), run(tmp_path / "d.json", much_later)])[0]) == 2
+
+
 def test_what_a_resumed_run_took_over_counts_once(tmp_path: Path) -> None:
     """Its first half, which ended earlier, is in it to the round; what stands beside may differ."""
 
