@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fixtures.core import library
+from fixtures.core.case import HardwareSpec
 from fixtures.core.driver import (
     Device,
     Found,
@@ -17,7 +18,7 @@ from fixtures.core.driver import (
     seen_by_cuda,
     shared,
 )
-from fixtures.core.hardware import machine_of
+from fixtures.core.hardware import machine_of, why_not_this
 
 MIB = 2**20
 H100 = "NVIDIA H100 80GB HBM3"
@@ -207,6 +208,55 @@ def test_a_virtual_gpu_is_no_whole_one(name: str) -> None:
     hardware = machine_of(cards(f"{name}, 20480 MiB, 535.54"), None).hardware
     assert hardware.name not in library.names("hardware")
     assert (hardware.memory_bytes, hardware.peak_bf16_flops) == (20480 * MIB, None)
+
+
+T4, L4 = "NVIDIA T4, 15360 MiB, 535.1, GPU-4, [N/A]", "NVIDIA L4, 23034 MiB, 535.1, GPU-{}, [N/A]"
+
+
+@pytest.mark.parametrize(
+    ("mask", "order", "environment", "label"),
+    [
+        (None, None, {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "0,2"}, "2xl4"),
+        ("1", None, {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}, "1xt4"),
+        ("2,0", "PCI_BUS_ID", {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}, "2xl4"),
+        ("GPU-4,GPU-1", "FASTEST_FIRST", {"CUDA_VISIBLE_DEVICES": "GPU-4"}, "1xt4"),
+        ("GPU-9,GPU-1", None, {}, "2xl4"),
+    ],
+)
+def test_gpus_of_several_kinds_are_counted_as_nvidia_smi_does(
+    mask: str | None, order: str | None, environment: dict[str, str], label: str
+) -> None:
+    """And those of the first kind are all that CUDA has."""
+    found = seen_by_cuda(cards(L4.format(1), T4, L4.format(9)), (), mask, order)
+    assert found.environment == environment
+    assert machine_of(found.devices, None).label == label
+
+
+def test_gpus_of_several_kinds_that_cannot_be_told_apart_are_refused() -> None:
+    """Whose numbers would be another's; GPUs of one kind are alike in any order."""
+    mixed = cards(L4.format(1), T4)
+    assert str(seen_by_cuda(mixed, (), "0", "FASTEST_FIRST").fault).startswith(
+        "CUDA_DEVICE_ORDER=FASTEST_FIRST does not say which "
+    )
+    unknown = cards("NVIDIA L4, 23034 MiB, 535.1", "NVIDIA T4, 15360 MiB, 535.1")
+    assert str(seen_by_cuda(unknown, (), "GPU-4").fault).startswith("nvidia-smi -L does not say which ")
+    alike = cards(L4.format(1), L4.format(2))
+    assert seen_by_cuda(alike, (), "1", "FASTEST_FIRST") == Found(alike[1:])
+
+
+@pytest.mark.parametrize(
+    ("name", "reported", "is_this"),
+    [
+        ("h100_80gb", H100, True),
+        ("h100_80gb", f"{H100} MIG 1g.10gb", False),
+        ("h100_80gb", "NVIDIA L4", False),
+        ("a100_40gb", "NVIDIA A100-PCIE-40GB", True),
+    ],
+)
+def test_a_gpu_with_stated_figures_is_held_to_its_name(name: str, reported: str, is_this: bool) -> None:
+    """By what torch says of it; one without figures has none to be wrong."""
+    assert (why_not_this(library.hardware(name), reported) is None) is is_this
+    assert why_not_this(HardwareSpec("h100_80gb_hbm3_mig_6b45d0a5", "gpu"), f"{H100} MIG 1g.10gb") is None
 
 
 def test_what_a_driver_says_besides_is_kept() -> None:

@@ -18,6 +18,7 @@ pytest_plugins = ["pytester"]
 A100 = "NVIDIA A100-SXM4-80GB, 81920 MiB, 535.104.05\n"
 MASKS = (
     "CUDA_VISIBLE_DEVICES",
+    "CUDA_DEVICE_ORDER",
     "HIP_VISIBLE_DEVICES",
     "ROCR_VISIBLE_DEVICES",
     "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE",
@@ -293,6 +294,16 @@ def test_more_gpus_than_are_visible_are_said_to_be_missing(
     assert machine.shortage(4) == (
         "4xa100_80gb needs 4 such GPUs, and 2 are visible beside others (NVIDIA L4)"
     )
+
+
+def test_of_several_kinds_the_first_is_all_that_cuda_has(tool: Tool) -> None:
+    """Counted as nvidia-smi counts; else the fastest came first, under another's name."""
+    tool("nvidia-smi", "NVIDIA T4, 15360 MiB, 535.1\n" + A100 + "NVIDIA T4, 15360 MiB, 535.1\n")
+    assert machine.detect().label == "2xt4"
+    assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,2"
+    (note,) = machine.notes()
+    assert note.endswith("CUDA_VISIBLE_DEVICES chooses NVIDIA A100-SXM4-80GB")
 
 
 def test_amds_driver_that_fails_is_a_fault_where_the_kernel_shows_one(tool: Tool, tmp_path: Path) -> None:
