@@ -12,6 +12,7 @@ pytest_plugins = [  # each after those that it imports
     "fixtures.terminated",
     "fixtures.history",
     "fixtures.outputs",
+    "fixtures.ends",
     "fixtures.summary",
     "fixtures.gated",
     "fixtures.harness",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fixtures.core.metrics import METRICS
+from fixtures.core.streams import run_main
 
 README = Path(__file__).resolve().parents[1] / "fixtures" / "core" / "README.md"
 BEGIN, END = "<!-- metrics: python -m ci.definitions -->", "<!-- end of metrics -->"
@@ -71,4 +72,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(main)

@@ -16,6 +16,7 @@ from fixtures.core.case import EngineSpec, Point
 from fixtures.core.counts import find_counts
 from fixtures.core.footprint import Footprint
 from fixtures.core.memory import Prediction, largest_batch, predict, room_bytes
+from fixtures.core.streams import run_main
 
 PUBLISHED = Path(__file__).resolve().parent / "baselines" / "published" / "a100_2023.csv"
 FIGURE, LAST_BATCH = "hardware", 64  # the sweep of that figure goes no further
@@ -133,4 +134,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(main)

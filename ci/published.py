@@ -27,6 +27,7 @@ from fixtures.core.outcome import out_of_memory
 from fixtures.core.parallel import relate, tokens_per_s_per_device
 from fixtures.core.physics import make_limits
 from fixtures.core.record import RECORD_VERSION
+from fixtures.core.streams import run_main
 from fixtures.core.suite import read_suite
 from fixtures.core.sweep import Largest, points
 from fixtures.core.whole import write_whole
@@ -196,4 +197,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(main)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from ci.gate.verdicts import THRESHOLD, judge
 from fixtures.core.errors import InputError
 from fixtures.core.histories import History, find_histories, read_accepted, read_history
 from fixtures.core.runs import once, without
+from fixtures.core.streams import run_main
 
 BASELINES = Path(__file__).resolve().parents[1] / "baselines"
 BAD_INPUT, INTERRUPTED = 4, 130
@@ -142,5 +142,4 @@ def _calibrate(words: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     gc.disable()  # a short life, and hundreds of thousands of small things that all stay
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader that has seen enough is no error
-    sys.exit(main())
+    run_main(main)

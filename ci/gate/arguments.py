@@ -9,6 +9,7 @@ from pathlib import Path
 from ci.gate import output
 from ci.gate.verdicts import Verdict, exit_code
 from fixtures.core.errors import InputError
+from fixtures.core.places import try_whole, why
 from fixtures.core.whole import write_whole
 
 
@@ -38,7 +39,16 @@ def positive(text: str) -> int:
 def add_outputs(parser: argparse.ArgumentParser) -> None:
     """The files that verdicts can be written to."""
     for name, what in (("markdown", "a table for a pull request"), ("json", "all"), ("junit", "for a CI")):
-        parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"write {what}")
+        parser.add_argument(f"--{name}", type=_output, metavar="FILE", help=f"write {what}")
+
+
+def _output(text: str) -> Path:
+    """A file that can be written, as far as can be told before the work."""
+    try:
+        try_whole(Path(text))
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text}: cannot be written: {why(error)}") from None
+    return Path(text)
 
 
 def shown(verdicts: Sequence[Verdict], option: argparse.Namespace) -> int:

@@ -12,7 +12,6 @@ import argparse
 import gc
 import json
 import re
-import signal
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from ci.pick.table import as_json, lines
 from fixtures.core import library
 from fixtures.core.errors import InputError, one_of
 from fixtures.core.runs import read_runs
+from fixtures.core.streams import run_main
 from fixtures.core.yamlfile import read_yaml
 
 MISSED, BAD_INPUT = 1, 4
@@ -139,5 +139,4 @@ def main(arguments: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     gc.disable()  # a short life, and hundreds of thousands of small things that all stay
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader that has seen enough is no error
-    sys.exit(main(sys.argv[1:]))
+    run_main(main)

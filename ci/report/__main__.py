@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +22,9 @@ from ci.report.page.data import Drawing
 from ci.report.render import svg
 from ci.report.specs import spec
 from fixtures.core.errors import InputError
+from fixtures.core.places import try_folder, try_new, why
 from fixtures.core.runs import read_runs
+from fixtures.core.streams import run_main
 from fixtures.core.whole import write_whole
 
 BAD_INPUT = 4
@@ -59,6 +60,12 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--markdown", action="store_true", help="print a summary and the cases as a table")
     options = parser.parse_args(list(arguments))
+    for place, attempt in ((options.output, try_new), (options.figures, try_folder)):
+        try:
+            if place is not None:
+                attempt(place)
+        except OSError as error:
+            raise InputError(f"{place}: cannot be written: {why(error)}") from None
     if not options.output and not options.figures and not options.markdown:
         raise InputError("nothing is asked for; give -o report.html, --figures DIR, --markdown or several")
     return options
@@ -69,7 +76,7 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{folder}: cannot be written: {error.strerror}") from None
+        raise InputError(f"{folder}: cannot be written: {why(error)}") from None
 
 
 def write_text(file: Path, text: str) -> None:
@@ -78,7 +85,7 @@ def write_text(file: Path, text: str) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, text.encode())
     except OSError as error:
-        raise InputError(f"{file}: cannot be written: {error.strerror}") from None
+        raise InputError(f"{file}: cannot be written: {why(error)}") from None
 
 
 def draw(folder: Path, samples: Sequence[Sample], most: int) -> None:
@@ -122,5 +129,4 @@ def main(arguments: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     gc.disable()  # a short life, and hundreds of thousands of small things that all stay
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader that has seen enough is no error
-    sys.exit(main(sys.argv[1:]))
+    run_main(main)
