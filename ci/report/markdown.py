@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from ci.curves import Sample
 from ci.report.known import latency_of
-from fixtures.core.histories import History, part, positive
+from fixtures.core.histories import History, part, positive, text
 from fixtures.core.text import significant
 
 MOST_ROWS = 400  # a comment on GitHub has 65,536 characters
@@ -35,9 +35,20 @@ def summary(samples: Sequence[Sample], runs: Sequence[History]) -> str:
     ]
     lines += ["", *_failures(failed)] if failed else []
     lines += ["", table(samples[:MOST_ROWS]).rstrip("\n")] if samples else []
+    lines += [f"\n{escaped(line)}" for line in _emulated(samples)]
     if len(samples) > MOST_ROWS:
         lines += ["", f"{len(samples) - MOST_ROWS} more cases are not shown; name fewer runs to see them."]
     return "\n".join(lines) + "\n"
+
+
+def _emulated(samples: Sequence[Sample]) -> list[str]:
+    """What dtypes were emulated, each once on a device: with it, not by the engine, such cases are slow."""
+    found: dict[tuple[str, str | None], str] = {}
+    for one in samples:
+        peaks = part(part(one.record, "limits"), "peaks")
+        if said := text(peaks, "emulated"):
+            found.setdefault((one.kind, text(peaks, "dtype")), said[:300])
+    return list(found.values())
 
 
 def table(samples: Sequence[Sample]) -> str:

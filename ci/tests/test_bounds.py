@@ -26,8 +26,16 @@ from fixtures.core.bounds import (
     step_bytes,
 )
 from fixtures.core.case import DTYPE_BYTES, Case, EngineSpec, HardwareSpec, ModelSpec, Point
-from fixtures.core.library import hardware
-from fixtures.core.physics import faster, impossible, make_limits, measured_peaks, of_dtype
+from fixtures.core.library import hardware, names
+from fixtures.core.physics import (
+    emulated,
+    faster,
+    impossible,
+    make_limits,
+    measured_peaks,
+    of_dtype,
+    units,
+)
 
 # head 100 FLOPs, 10 a token, 2 a pair; 1000 bytes of weights; 3 layers of 4 bytes a token
 WORK = Work(100.0, 10.0, 2.0, 1000, (Cache(3, 4),))
@@ -292,3 +300,69 @@ def test_of_two_measurements_the_better_of_each_figure_counts() -> None:
     assert faster(one, other) == {"read": 2.0, "copy": 4.0}
     assert faster(one, None) == faster(None, one) == one
     assert faster({"read": 1.0}, other) == {"read": 2.0, "copy": 3.0}  # there was no room for one of them
+
+
+def told(dtype: str = "bfloat16", **rates: float) -> dict[str, object]:
+    """The peaks of a record: rates in GFLOP/s."""
+    by_dtype = {name: 1e9 * rate for name, rate in rates.items()}
+    measured = {"flops_per_s": max(by_dtype.values(), default=0.0), "bandwidth_bytes_per_s": 1.0}
+    return {"dtype": dtype, "by_dtype": by_dtype, "stated": None, "measured": measured}
+
+
+@pytest.mark.parametrize(
+    ("peaks", "instructions", "device", "said"),
+    [
+        (told(bfloat16=15, float32=100), "AVX2", "cpu", "bf16 is emulated on this CPU (AVX2)"),
+        (told(bfloat16=70, float32=100), "AVX-512", "cpu", "bf16 is emulated on this CPU (AVX-512)"),
+        (told(bfloat16=95, float32=100), "AVX-512", "cpu", None),  # it costs nothing
+        (told(bfloat16=400, float32=200), "AVX-512 bf16", "cpu", None),
+        (told(bfloat16=100, float32=200), "AVX-512 bf16", "cpu", None),  # in a bad moment
+        (told(bfloat16=100, float32=200), "AVX-512 bf16, oneDNN avx2", "cpu", "bf16 is emulated on this CPU"),
+        (told("float16", float16=11, float32=100), "AVX-512 bf16", "cpu", "fp16 is emulated on this CPU"),
+        (told("float32", float32=100), "AVX2", "cpu", None),
+        (told(bfloat16=15, float32=100), None, "cpu", "bf16 is slow on this cpu"),
+        (told(bfloat16=4e3, float32=14e3), "AVX-512 bf16", "gpu", "bf16 is slow on this gpu"),  # V100
+        (told(bfloat16=7e5, float32=5e4), "AVX2", "gpu", None),
+        (told(bfloat16=15), "AVX2", "cpu", None),  # there was no room for the other
+        ({"dtype": "bfloat16", "by_dtype": None}, "AVX2", "cpu", None),
+    ],
+)
+def test_one_line_says_where_a_dtype_is_emulated(
+    peaks: dict[str, object], instructions: str | None, device: str, said: str | None
+) -> None:
+    """By what was measured, and not where the processor has instructions for it."""
+    found = emulated(peaks, instructions, device)
+    assert (found is None) == (said is None)
+    assert str(found).startswith(str(said))
+    assert "\n" not in str(found)
+
+
+def test_the_line_has_both_rates_and_what_to_run_instead() -> None:
+    """In GFLOP/s, and an engine that is there."""
+    assert emulated(told(bfloat16=15, float32=100), "AVX2", "cpu") == (
+        "bf16 is emulated on this CPU (AVX2): its products reach 15.0 GFLOP/s where fp32 makes 100; cases in "
+        "fp32 (engine hf_fp32) show what it can do"
+    )
+    assert "hf_fp32" in names("engines")
+
+
+def test_a_measured_peak_is_held_against_the_units() -> None:
+    """A CPU's ceiling is in the record; a GPU's is its datasheet, 1 TFLOP/s here."""
+    cpu = replace(case(1, Point(1, 1, 1)), hardware=hardware("cpu"))
+    here = {"instructions": "AVX2", "cores": 2, "clock_hz": 3e9}
+    found, doubt = units(cpu, told(bfloat16=15, float32=100), here, 2)
+    assert found == {
+        "flops_per_cycle": 32, "cores": 2, "clock_hz": 3e9, "clock_is_known": True, "flops_per_s": 192e9,
+    }  # fmt: skip
+    assert doubt is None
+    assert "above what 2 cores can do" in str(units(cpu, told(bfloat16=15, float32=300), here, 2)[1])
+    assert "far below" in str(units(cpu, told(bfloat16=0.1, float32=0.2), here, 2)[1])
+    assert units(cpu, told(bfloat16=1), {"label": "1xcpu"}, None) == (None, None)
+    on_gpu = case(1, Point(1, 1, 1))
+    stated = {"flops_per_s": 1e12, "bandwidth_bytes_per_s": 1e11}
+    assert units(on_gpu, {**told(bfloat16=900), "stated": stated}, here, None) == (None, None)
+    assert units(on_gpu, {**told(bfloat16=1300), "stated": stated}, here, None)[1] == (
+        "the measured peak of 1.30 TFLOP/s is above the datasheet's 1.00 TFLOP/s"
+    )
+    assert "far below" in str(units(on_gpu, {**told(bfloat16=40), "stated": stated}, here, None)[1])
+    assert units(on_gpu, told(bfloat16=40), here, None) == (None, None)

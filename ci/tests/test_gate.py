@@ -217,7 +217,7 @@ def of_record(*path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (of_record("threads", value=1), Word.NOT_COMPARABLE, "threads is 1, the baseline's is 2"),
         (of_record("isolated", value=True), Word.NOT_COMPARABLE, "isolated is True, the baseline's is False"),
         (of_record("machine", "reported_name", value="x"), Word.NOT_COMPARABLE, "device is 'x', the "
-         "baseline's is 'AMD EPYC (family 25, model 17)'"),
+         "baseline's is 'AMD EPYC (family 25, model 17, AVX-512 bf16)'"),
         (of_record("parameters", value=1), Word.REGRESSED, "a counter has changed: parameters is 1, and was "
          "123636480"),
         (of_record("work", "flops_per_token", value=1), Word.REGRESSED, "a counter has changed: work "

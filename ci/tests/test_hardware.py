@@ -299,4 +299,4 @@ def test_the_machine_that_is_here_can_be_named_though_the_library_has_it_not() -
 )
 def test_processors_of_one_brand_are_told_apart(text: str, name: str) -> None:
     """A virtual machine may say "AMD EPYC" of each of them; one with AVX-512 is twice as fast."""
-    assert parse_cpuinfo(text, "aarch64") == name
+    assert parse_cpuinfo(text, "aarch64") == (name, None)

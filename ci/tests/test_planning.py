@@ -191,6 +191,8 @@ def test_a_cpu_is_known_by_its_name_and_cores() -> None:
     history = [seen(case(), 0.1), seen(case(), 0.2, cores=8), seen(case(), 0.3, device="l4")]
     assert of_machine(history, CPU, "A", 2) == Past((history[0],))
     assert of_machine(history, CPU, "B", 2) == Past((history[1],), "A, 8 cores")
+    without = seen(case(), None, processor="C", peaks=None)  # of an earlier version: nothing to plan by
+    assert of_machine([*history, without], CPU, "B", 2) == Past((history[1],), "A, 8 cores")
     assert of_machine(history, CPU) == Past(tuple(history[:2]))
     assert of_machine(history, library.hardware("l4"), "B", 2) == Past((history[2],))
     assert of_machine([], CPU, "A", 2) == Past()
@@ -228,7 +230,7 @@ def test_a_record_is_read_as_it_was_written() -> None:
     first = read_seen([file])[0]
     assert (first.case_id, first.model, first.engine_kind) == (record["case"]["id"], "mpt125m", "hf")
     assert (first.device, first.devices, first.cores) == ("cpu", 1, 2)
-    assert first.processor == "AMD EPYC (family 25, model 17)"
+    assert first.processor == "AMD EPYC (family 25, model 17, AVX-512 bf16)"
     assert (first.of_bound, first.load_s) == (record["limits"]["of_bound"], record["load_s"])
     assert first.peaks == Peaks(**record["limits"]["peaks"]["measured"])
 
@@ -241,7 +243,7 @@ def written(folder: Path, record: Any) -> Path:
 
 
 RECORD: dict[str, Any] = {
-    "record_version": 4,
+    "record_version": 5,
     "case": {"id": "x", "model": {"name": "m"}, "engine": {"kind": "hf"}, "device": "cpu", "devices": 1},
     "machine": {"reported_name": "A", "cores": 2},
     "limits": {"of_bound": 0.5, "peaks": {"measured": {"flops_per_s": 1.0, "bandwidth_bytes_per_s": 2.0}}},

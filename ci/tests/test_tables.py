@@ -7,7 +7,7 @@ from typing import Any
 
 from fixtures.core.case import Point
 from fixtures.core.split import make_split
-from fixtures.core.tables import marks, results_table, split_table
+from fixtures.core.tables import emulated, marks, results_table, split_table
 
 
 def case(model: str, batch: int) -> dict[str, Any]:
@@ -101,3 +101,14 @@ def test_marks_name_their_case() -> None:
         f"MARKED {name}: drift: +5 %",
         f"MARKED {name}: another",
     ]
+
+
+def test_an_emulated_dtype_is_one_line_for_all_of_its_cases() -> None:
+    """Of each dtype one; records of earlier versions and outcomes have none."""
+
+    def of(dtype: str, said: str | None) -> dict[str, Any]:
+        return {"limits": {"peaks": {"dtype": dtype, "emulated": said}}}
+
+    rows: list[dict[str, Any]] = [of("bfloat16", "a"), of("bfloat16", "b"), of("float32", None)]
+    rows += [of("float16", "c"), {}, {"limits": None}, {"limits": {"peaks": None}}]
+    assert emulated(rows) == ["a", "c"]

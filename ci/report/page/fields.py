@@ -103,6 +103,12 @@ def _peak(name: str, label: str, kind: str, key: str) -> Field:
     return number(name, label, positive_at(f"limits.peaks.{kind}.{key}"), written)
 
 
+def _own_flops_per_s(sample: Sample) -> float | None:
+    """Of products in the dtype that its engine multiplies in."""
+    dtype = text_at("limits.peaks.dtype")(sample)
+    return None if dtype is None else positive_at(f"limits.peaks.by_dtype.{dtype}")(sample)
+
+
 GROUPS: Mapping[str, tuple[Field, ...]] = {
     "case": (
         words("model", "model", lambda one: one.model, BOTH),
@@ -156,7 +162,10 @@ GROUPS: Mapping[str, tuple[Field, ...]] = {
         _peak("stated_flops_per_s", "stated peak", "stated", "flops_per_s"),
         _peak("stated_bytes_per_s", "stated bandwidth", "stated", "bandwidth_bytes_per_s"),
         _peak("measured_flops_per_s", "measured peak", "measured", "flops_per_s"),
+        number("own_flops_per_s", "in its own dtype", _own_flops_per_s, _tera),
+        number("units_flops_per_s", "of its arithmetic units", "limits.peaks.units.flops_per_s", _tera),
         _peak("measured_bytes_per_s", "measured bandwidth", "measured", "bandwidth_bytes_per_s"),
+        words("emulated", "emulated", "limits.peaks.emulated"),
     ),
     "memory": (
         number("peak_memory_bytes", "peak GB", positive_at("peak_memory_bytes"), gigabytes, BOTH),
