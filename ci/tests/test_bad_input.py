@@ -101,7 +101,7 @@ def test_a_file_that_is_no_suite(
         (["--model", "odd"], "transformers has no model_type 'odd'; it comes with code of its own"),
         (["--model", "broken"], "its config.json cannot be read"),
         (["--model", "mpt7b", "--weights", "checkpoint"], "give --model the folder or hub id"),
-        (["--weights", "checkpoint"], "say nothing without --model"),
+        (["--weights", "checkpoint"], "this suite has no checkpoint; give one as --model"),
     ],
 )
 def test_options_that_are_not_right(

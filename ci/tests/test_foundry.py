@@ -8,6 +8,7 @@ from fixtures.core import library
 from fixtures.core.case import EngineSpec
 from fixtures.core.errors import InputError
 from fixtures.core.foundry import is_foundry, read_foundry
+from fixtures.core.foundry_hf import Checkpoint
 from fixtures.core.node import Node, Plain
 from fixtures.core.references import resolve_references
 from fixtures.core.settings import set_dotted
@@ -194,6 +195,20 @@ def test_a_checkpoint_file_becomes_a_suite() -> None:
     assert entry.hardware == (Selector(1, "gpu"),)
     assert entry.engines == (EngineSpec("hf_flash", attention="flash"),)
     assert suite.protocol == Protocol()
+
+
+def test_a_checkpoint_is_read_as_the_command_line_allows() -> None:
+    """What a warning advises can be done, and then is not advised any more."""
+    root = parse_yaml(replaced(CHECKPOINT, "pretrained", "true"), "f.yaml")
+    for allowed in (Checkpoint(), Checkpoint(weights=True), Checkpoint(trusted=True), Checkpoint(True, True)):
+        suite = read_foundry("file", root, fetch, allowed)
+        (model,) = only(suite).models
+        assert model.weights == ("own/Some-Model-7B" if allowed.weights else None)
+        assert model.remote_code == ("own/Some-Model-7B" if allowed.trusted else None)
+        for advice, followed in (("--weights ", allowed.weights), ("--trust-remote-code", allowed.trusted)):
+            assert any(advice in line for line in suite.warnings) is not followed
+    mpt = read_foundry("file", parse_yaml(MPT, "f.yaml"), fetch, Checkpoint(True, True))
+    assert only(mpt).models == only(read(MPT)).models
 
 
 def test_a_checkpoint_in_a_folder_is_named_by_the_folder() -> None:
