@@ -133,8 +133,21 @@ def test_a_slice_that_nothing_lists_is_named_after_itself(entry: str, label: str
     assert machine.label == label
     assert machine.hardware.memory_bytes is machine.hardware.peak_bf16_flops is None
     assert found.notes == (
-        f"{entry} is a MIG slice that nvidia-smi -L does not list: its profile and memory are not known",
+        f"{entry} is a MIG slice, and nvidia-smi -L lists no such slice: "
+        "its profile and memory are not known",
     )
+
+
+def test_a_card_that_hides_its_memory_is_not_taken_for_a_whole_one() -> None:
+    """A container that has a slice may not see it; one whose driver says that it is whole is."""
+    hidden = "NVIDIA A100-SXM4-40GB, [Insufficient Permissions], 535.1"
+    found = seen_by_cuda(cards(hidden), None, None)
+    machine = machine_of(found.devices, None)
+    assert machine.label == "1xa100_sxm4_40gb_mig"
+    assert machine.hardware.memory_bytes is machine.hardware.peak_bf16_flops is None
+    assert found.notes[0].startswith("GPU 0 is in MIG mode or hides its memory, and nvidia-smi -L lists no ")
+    for row, slices in ((f"{hidden}, GPU-1, Disabled", None), (hidden, ())):
+        assert machine_of(seen_by_cuda(cards(row), slices, None).devices, None).label == "1xa100_40gb"
 
 
 def test_of_an_unlisted_slice_the_card_is_known_by_its_uuid_or_as_the_only_kind() -> None:
@@ -174,14 +187,14 @@ def test_a_card_in_mig_mode_without_a_slice_cannot_be_used() -> None:
 def test_a_card_of_which_the_driver_answers_with_an_error_is_a_fault(row: str, answer: str) -> None:
     """Where it is among those that are to be used."""
     two = cards("NVIDIA L4, 23034 MiB, 550.54.15", row)
-    assert seen_by_cuda(two, (), None).fault == f"nvidia-smi answers {answer} of GPU 1"
+    assert seen_by_cuda(two, (), None).fault == f"nvidia-smi answers {answer} for GPU 1; mend or hide it"
     assert seen_by_cuda(two, (), "0").devices == two[:1]
 
 
 def test_a_mask_that_leaves_nothing_by_mistake_is_a_fault() -> None:
     """Whoever wants the CPU says so."""
     assert seen_by_cuda(BOTH, (), "7").fault == (
-        "CUDA_VISIBLE_DEVICES=7 leaves none of the 2 GPUs here; name each once, by its number or its UUID"
+        "CUDA_VISIBLE_DEVICES=7 leaves no GPU of those here (2); name each once, by its number or its UUID"
     )
     assert all(hides_all(mask) for mask in ("", " ", "-1", "-1,0", "NoDevFiles", "none", "void"))
     assert not any(hides_all(mask) for mask in (None, "0", "0,-1", "x", "all", "GPU-1", "-", SMALL))

@@ -102,7 +102,7 @@ def test_a_warning_among_the_devices_is_no_device() -> None:
     assert machine_of(parse_nvidia(text), None).label == "2xl4"
 
 
-@pytest.mark.parametrize("memory", ["[N/A]", "[Not Supported]", "[Insufficient Permissions]"])
+@pytest.mark.parametrize("memory", ["[N/A]", "[Not Supported]"])
 def test_a_device_that_does_not_report_its_memory_has_that_of_the_library(memory: str) -> None:
     """As those that share it with the CPU."""
     devices = parse_nvidia(f"NVIDIA H200, {memory}, 580.159.03")

@@ -99,7 +99,8 @@ REMEDY = "the GPUs here cannot be described; mend the driver, or --hardware 1xcp
         (
             "A, [Unknown Error], 1\n",
             0,
-            "nvidia-smi answers [Unknown Error] of GPU 0; or --hardware 1xcpu measures the CPU instead",
+            "nvidia-smi answers [Unknown Error] for GPU 0; mend or hide it, or "
+            "--hardware 1xcpu measures the CPU instead",
         ),
     ],
 )
