@@ -13,6 +13,7 @@ pytest_plugins = [  # each after those that it imports
     "fixtures.history",
     "fixtures.outputs",
     "fixtures.ends",
+    "fixtures.warned",
     "fixtures.summary",
     "fixtures.gated",
     "fixtures.harness",
