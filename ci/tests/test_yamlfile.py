@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -317,7 +320,8 @@ def test_every_value_knows_its_line_and_its_dotted_key() -> None:
         ("a:\n  ? [x]\n  : 3", "s.yaml:2: a: a key must be text"),
         ("a:\n  yes: 3", "s.yaml:2: a: a key must be text"),
         ("'': 3", "s.yaml:1: a key must be text"),
-        ("a: 1\n<<: {b: 1}", "s.yaml:2: a key must be text"),
+        ("a: 1\n<<: 3", "s.yaml:2: << merges a mapping, or a list of mappings"),
+        ("a: 1\nb: {<<: [{c: 1}, 3]}", "s.yaml:2: b: << merges a mapping, or a list of mappings"),
         (
             "a:\n  - .nan",
             "s.yaml:2: a: '.nan' is no text, finite number of at most 64 bits, true, false or null",
@@ -336,7 +340,16 @@ def test_every_value_knows_its_line_and_its_dotted_key() -> None:
             "\na: " + "9" * 5000,
             f"s.yaml:2: a: '{'9' * 200}' is no text, finite number of at most 64 bits, true, false or null",
         ),
-        ("a: &x 1\nb: *x", "s.yaml:2: is no valid yaml: aliases (*name) are not taken here"),
+        ("a: 1\nb: *x", "s.yaml:2: is no valid yaml: found undefined alias 'x'"),
+        (
+            "a: 1\nb: &x {c: [*x]}",
+            "s.yaml:2: is no valid yaml: the alias *x stands in what it is an alias of",
+        ),
+        (
+            "a: &x 9223372036854775808",
+            "s.yaml:1: a: '9223372036854775808' is no text, finite number of at "
+            "most 64 bits, true, false or null",
+        ),
         ("a: 1\nb: !!set {x}", "s.yaml:2: is no valid yaml: tags (!name) are not taken here"),
         ("a: !!str 1", "s.yaml:1: is no valid yaml: tags (!name) are not taken here"),
         ("a: !!python/name:str 1", "s.yaml:1: is no valid yaml: tags (!name) are not taken here"),
@@ -378,18 +391,62 @@ def test_a_file_longer_than_any_suite_is_refused_before_it_is_parsed() -> None:
         parse_yaml("a: '" + "x" * 999_996 + "'", "s.yaml")
 
 
-def bombs(character: str) -> str:
-    """The billion laughs: each line holds the one before it nine times, by a reference of some kind."""
-    lines = ["a0: &a0 [x]"]
-    for level in range(1, 10):
-        lines.append(f"a{level}: &a{level} [{', '.join([f'{character}a{level - 1}'] * 9)}]")
-    return "\n".join(lines)
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a: &x 1\nb: *x", {"a": 1, "b": 1}),
+        ("a: &x '1'\nb: [*x, *x]", {"a": "1", "b": ["1", "1"]}),
+        ("a: &x [1, {c: 2}]\nb: *x", {"a": [1, {"c": 2}], "b": [1, {"c": 2}]}),
+        ("a: &x {c: &y 1}\nb: {d: *x, e: *y}", {"a": {"c": 1}, "b": {"d": {"c": 1}, "e": 1}}),
+        ("a: &x {c: 1, d: 2}\nb: {<<: *x, d: 3}", {"a": {"c": 1, "d": 2}, "b": {"c": 1, "d": 3}}),
+        ("a: &x {c: 1, d: 2}\nb: {d: 3, <<: *x}", {"a": {"c": 1, "d": 2}, "b": {"c": 1, "d": 3}}),
+        ("a: &x {c: 1}\nb: {<<: [*x, {c: 2, d: 2}]}", {"a": {"c": 1}, "b": {"c": 1, "d": 2}}),
+        (
+            "a: &x {c: 1}\nb: &y {<<: *x, d: 2}\ne: {<<: *y}",
+            {"a": {"c": 1}, "b": {"c": 1, "d": 2}, "e": {"c": 1, "d": 2}},
+        ),
+        ("a: &x\nb: *x", {"a": None, "b": None}),
+        ("'<<': 1", {"<<": 1}),
+    ],
+)
+def test_an_alias_is_what_was_anchored_and_a_merge_brings_what_is_not_there(text: str, value: Plain) -> None:
+    """As PyYAML, which OmegaConf reads with, has it."""
+    assert parse_yaml(text, "s.yaml").plain() == value == yaml.safe_load(text)
 
 
-def test_a_billion_laughs_are_refused_at_the_first() -> None:
-    """Nothing is multiplied out."""
-    with pytest.raises(InputError, match=r"^s\.yaml:2: is no valid yaml: aliases \(\*name\) are not taken"):
-        parse_yaml(bombs("*"), "s.yaml")
+def test_a_value_by_an_alias_has_the_line_that_it_is_used_on() -> None:
+    """A single value; the parts of a mapping have the lines that they are written on."""
+    root = parse_yaml("a: &x 1\nb: &y\n  c: 2\nd: [*x]\ne: *x\nf:\n  <<: *y\n", "s.yaml").mapping()
+    assert [item.where for item in root["d"].items()] == ["s.yaml:4"]
+    assert (root["e"].where, root["e"].key) == ("s.yaml:5", "e")
+    assert (root["f"].mapping()["c"].where, root["f"].mapping()["c"].key) == ("s.yaml:3", "f.c")
+
+
+LAUGHS: dict[str, tuple[str, Callable[[str], str]]] = {
+    "lists": ("[x]", lambda below: f"[{', '.join([below] * 9)}]"),
+    "mappings": ("{k: x}", lambda below: "{" + ", ".join(f"k{n}: {below}" for n in range(9)) + "}"),
+    "merges": ("{k: x}", lambda below: "{<<: [" + ", ".join([below] * 9) + "]}"),
+}
+
+
+@pytest.mark.parametrize("kind", LAUGHS)
+def test_a_billion_laughs_are_refused_before_they_are_laughed(kind: str) -> None:
+    """Each line holds the one before it nine times: what aliases stand for is counted, and not made."""
+    first, more = LAUGHS[kind]
+    lines = [f"a0: &a0 {first}"]
+    lines += [f"a{level}: &a{level} {more(f'*a{level - 1}')}" for level in range(1, 30)]
+    started = time.process_time()
+    with pytest.raises(InputError, match=r"^s\.yaml:[45]: is no valid yaml: more than 10000 values$"):
+        parse_yaml("\n".join(lines), "s.yaml")
+    assert time.process_time() - started < 2
+
+
+def test_aliases_within_aliases_are_as_deep_as_what_they_stand_for() -> None:
+    """Fifty levels are taken and no more."""
+    lines = ["a0: &a0 {k: x}", *(f"a{level}: &a{level} {{k: *a{level - 1}}}" for level in range(1, 60))]
+    with pytest.raises(InputError, match=r"^s\.yaml:49: is no valid yaml: nested more than 50 levels deep$"):
+        parse_yaml("\n".join(lines), "s.yaml")
+    assert parse_yaml("\n".join(lines[:48]), "s.yaml").mapping()
 
 
 @FUZZ
