@@ -25,7 +25,6 @@ from fixtures.core.case import (
     Point,
     engine_name,
     parse_id,
-    slug,
 )
 from fixtures.core.errors import InputError
 from fixtures.core.node import as_node
@@ -141,29 +140,6 @@ def test_an_engine_of_the_library_is_called_what_it_is(name: str) -> None:
     """The file's name is the one that its content would get."""
     engine = library.read_engine(None, library.find("engines", as_node(name, "")))
     assert engine.name == name
-
-
-@FUZZ
-@given(st.text())
-def test_a_slug_of_any_text_can_be_part_of_an_id(text: str) -> None:
-    """And stays what it is when it is made again."""
-    name = slug(text)
-    assert re.fullmatch(r"[a-z0-9]+(_[a-z0-9]+)*", name)
-    assert slug(name) == name
-
-
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [
-        ("meta-llama/Llama-3.1-8B", "meta_llama_llama_3_1_8b"),
-        ("  A--b__c  ", "a_b_c"),
-        ("é!", "unnamed"),
-        ("", "unnamed"),
-    ],
-)
-def test_a_slug_keeps_letters_and_digits(text: str, name: str) -> None:
-    """And joins them by single underscores."""
-    assert slug(text) == name
 
 
 @pytest.mark.parametrize(

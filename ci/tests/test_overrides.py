@@ -169,7 +169,7 @@ def test_plain_overrides_are_told_by_their_words() -> None:
 
 def test_no_two_overrides_share_a_name() -> None:
     """Signs, lists, text that looks like a number: what letters alone could not tell has a hash."""
-    from fixtures.core.case import slug
+    from fixtures.core.names import slug
 
     values: list[Plain] = [
         1,

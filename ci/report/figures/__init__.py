@@ -11,13 +11,13 @@ from ci.curves import Sample, newest
 from ci.report.figure import Cases, Figure, Room
 from ci.report.figures import batch, latency, memory, parallel, phases, roofline, trend
 from ci.report.figures.latency import LENGTH, THROUGHPUT
-from fixtures.core.case import slug
+from fixtures.core.names import slug
 
 __all__ = ["KINDS", "LENGTH", "THROUGHPUT", "Figure", "figures"]
 
 _ROOMS: tuple[Room, ...] = (latency, batch, phases, roofline, memory, parallel, trend)
 KINDS: Mapping[str, Room] = MappingProxyType({name: room for room in _ROOMS for name in room.KINDS})
-_LONGEST_NAME = 120  # of a file, without its ending
+_LONGEST_NAME = 120  # bytes of a file's, without its ending
 
 
 def figures(samples: Iterable[Sample], most: int | None = None) -> list[Figure]:
@@ -30,7 +30,8 @@ def figures(samples: Iterable[Sample], most: int | None = None) -> list[Figure]:
     sources = {name: room.KINDS[name](cases) for name, room in KINDS.items()}
     order, names, found = list(sources), set[str](), []
     for one in sorted(islice(_in_turn(sources), most), key=lambda one: order.index(one.kind)):
-        found.append(replace(one, name=_new_name(slug(one.name)[:_LONGEST_NAME], names)))
+        wished = slug(one.name).encode()[:_LONGEST_NAME].decode(errors="ignore")
+        found.append(replace(one, name=_new_name(wished, names)))
     return found
 
 
