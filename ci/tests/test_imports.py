@@ -30,7 +30,8 @@ def modules(folder: str) -> list[Path]:
     return sorted((ROOT / folder).glob("*.py"))
 
 
-CI = [path for path in sorted((ROOT / "ci").rglob("*.py")) if "tests" not in path.parts]
+# of what comes after the numbers; the census tries the engines themselves
+CI = [path for path in sorted((ROOT / "ci").rglob("*.py")) if not {"tests", "census"} & set(path.parts)]
 
 
 @pytest.mark.parametrize("path", modules("fixtures/core"), ids=lambda p: p.stem)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Calla
         content = {kind: {**of, **found.get(kind, {})} for kind, of in OTHERS.items()}
         (tmp_path / "splits.json").write_text(json.dumps(content))
         monkeypatch.setattr(splitting, "TRIED", tmp_path / "splits.json")
-        monkeypatch.setattr(splitting.metadata, "version", versions.__getitem__)
+        monkeypatch.setattr(metadata, "version", versions.__getitem__)
 
     yield say
     tried.cache_clear()

@@ -1,0 +1,111 @@
+"""Try every causal type of the installed transformers, small, with the suite's own engines.
+
+python -m ci.census                         what has not been tried with the installed versions
+python -m ci.census --only llama,phi3       these types
+python -m ci.census --engines hf,hf_tp      with these engines
+python -m ci.census --again                 what has been tried, too
+python -m ci.census --check                 whether table and list of splits are those of the findings
+
+Findings go into census.json beside this file, one type at a time: a sweep that is stopped goes on where
+it was. The table in README.md and yamls/splits.json are made of it. Exit codes: 0 done, or current; 1 not
+current, or stopped; 4 bad input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from ci.census.store import ENGINES, FILE, Census, installed, splits, write_splits
+from ci.census.table import README, counts, with_table
+from fixtures.core.architectures import mapped_types
+from fixtures.core.errors import InputError, one_of
+from fixtures.core.splitting import TRIED
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Try, or check; the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ci.census", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", metavar="TYPES", help="model types, with commas between")
+    parser.add_argument(
+        "--engines", metavar="ENGINES", default=",".join(ENGINES), help="(default: %(default)s)"
+    )
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="types side by side (default: 1)")
+    parser.add_argument("--again", action="store_true", help="try what has been tried, too")
+    parser.add_argument(
+        "--check", action="store_true", help="try nothing; exit code 1 where a file is not current"
+    )
+    option = parser.parse_args(arguments)
+    try:
+        types = mapped_types()
+        wanted = _chosen(option.only, types, "causal type") if option.only else types
+        engines = _chosen(option.engines, ENGINES, "engine of the census")
+        if option.jobs < 1:
+            raise InputError("--jobs: at least 1")
+    except InputError as error:
+        print(f"census: {error}", file=sys.stderr)
+        return 4
+    if option.check:
+        return _check(types)
+    return _sweep(types, wanted, engines, option.jobs, option.again)
+
+
+def _chosen(text: str, known: Sequence[str], what: str) -> list[str]:
+    """The names in a list; raises InputError for one that is not known."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in known:
+            raise InputError(f"{name!r} is no {what}; {one_of(name, known)}")
+    return names
+
+
+def _sweep(
+    types: Sequence[str], wanted: Sequence[str], engines: Sequence[str], jobs: int, again: bool
+) -> int:
+    from ci.census.sweep import sweep
+
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # more are of no use to models as small as these
+    census = Census()
+    census.begin()
+    census.keep(types)
+    try:
+        sweep(census, wanted, engines, jobs, again, lambda text: print(text, flush=True))
+    except KeyboardInterrupt:
+        print(
+            f"census: stopped; what is finished is in {FILE.name}, and the same command goes on",
+            file=sys.stderr,
+        )
+        return 1
+    write_splits(census)
+    README.write_text(with_table(README.read_text(encoding="utf-8"), census), encoding="utf-8")
+    print(counts(census))
+    return 0
+
+
+def _check(types: Sequence[str]) -> int:
+    census = Census()
+    stale = []
+    if census.versions != installed():
+        stale.append(f"{FILE.name} is of {census.versions}, installed is {installed()}")
+    missing = [name for name in types if any(not census.has(name, engine) for engine in ENGINES)]
+    gone = sorted(set(census.types) - set(types))
+    if missing or gone:
+        stale.append(
+            f"{FILE.name} lacks {missing or 'nothing'}, and has {gone or 'nothing'} that is no causal type"
+        )
+    if not TRIED.is_file() or TRIED.read_text(encoding="utf-8") != splits(census):
+        stale.append(f"{TRIED.name} is not what {FILE.name} gives")
+    readme = README.read_text(encoding="utf-8")
+    if readme != with_table(readme, census):
+        stale.append(f"{README.name} is not what {FILE.name} gives")
+    for line in stale:
+        print(f"census: {line}; run python -m ci.census", file=sys.stderr)
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,99 @@
+"""What the census has found, by type and engine, with its versions: a file that is whole after each type."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from fixtures.core.splitting import TRIED
+from fixtures.core.whole import write_whole
+
+FILE = Path(__file__).with_name("census.json")
+ENGINES = ("hf", "deepspeed", "hf_tp")
+PACKAGES = ("transformers", "torch", "deepspeed")
+_OF = {
+    "hf_tp": ("transformers", "torch"),
+    "deepspeed": ("transformers", "deepspeed"),
+}  # what a split depends on
+
+Findings = dict[str, dict[str, dict[str, Any]]]  # type -> engine -> finding
+
+
+def installed() -> dict[str, str | None]:
+    """The versions of what is tried."""
+    found: dict[str, str | None] = {}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package).partition("+")[0]
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+class Census:
+    """The findings in a file; those made with other versions than the installed ones are no findings."""
+
+    def __init__(self, file: Path = FILE) -> None:
+        self._file = file
+        content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        self.versions: dict[str, str | None] = content.get("versions", {})
+        self.date: str = content.get("date", "")
+        self.types: Findings = content.get("types", {})
+        self._lock = threading.Lock()
+
+    def begin(self) -> None:
+        """From here on it is of what is installed."""
+        if self.versions != installed():
+            self.versions, self.types = installed(), {}
+
+    def has(self, model_type: str, engine: str) -> bool:
+        """Whether that has been tried."""
+        return engine in self.types.get(model_type, {})
+
+    def runs(self, model_type: str) -> bool:
+        """Whether hf measured it, as it is or as a decoder; also where that has not been tried."""
+        hf = self.types.get(model_type, {}).get("hf")
+        return hf is None or "measured" in (hf["outcome"], hf.get("as_decoder"))
+
+    def note(self, model_type: str, engine: str, finding: dict[str, Any]) -> None:
+        """One more, on the disk when this returns."""
+        with self._lock:
+            self.types.setdefault(model_type, {})[engine] = finding
+            self.date = datetime.now(UTC).date().isoformat()
+            self._write()
+
+    def keep(self, model_types: Sequence[str]) -> None:
+        """Forget what is no type any more."""
+        self.types = {name: self.types[name] for name in model_types if name in self.types}
+
+    def _write(self) -> None:
+        types = {name: self.types[name] for name in sorted(self.types)}
+        content = {"date": self.date, "versions": self.versions, "types": types}
+        write_whole(self._file, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def splits(census: Census) -> str:
+    """The file of `fixtures.core.splitting`: what each engine splits, and why it cannot."""
+    content = {engine: _of(census, engine) for engine in ENGINES[1:]}
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def _of(census: Census, engine: str) -> dict[str, Any]:
+    found: Mapping[str, Mapping[str, Any]] = {
+        name: of_type[engine] for name, of_type in sorted(census.types.items()) if engine in of_type
+    }
+    return {
+        "versions": {package: census.versions.get(package) for package in _OF[engine]},
+        "works": [name for name, one in found.items() if one["outcome"] == "works"],
+        "cannot": {name: one["reason"] for name, one in found.items() if one["outcome"] == "cannot"},
+    }
+
+
+def write_splits(census: Census, file: Path = TRIED) -> None:
+    """Beside the yamls, where listing cases reads it."""
+    write_whole(file, splits(census).encode())

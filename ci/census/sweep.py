@@ -1,0 +1,92 @@
+"""Every type with every engine: measured, refused or failed, with bound and plan; split, or why not."""
+
+from __future__ import annotations
+
+import queue
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ci.census import trying
+from ci.census.store import Census
+from ci.census.tiny import LAYERS, as_decoder, tiny
+from fixtures.core.case import ModelSpec
+from fixtures.core.errors import InputError, in_one_line
+
+Say = Callable[[str], None]
+
+
+def sweep(
+    census: Census, model_types: Sequence[str], engines: Sequence[str], jobs: int, again: bool, say: Say
+) -> None:
+    """Try what has not been tried, or all of it again; each finding is noted at once.
+
+    `jobs` sets of processes work side by side, each on a type of its own.
+    """
+    for engine in engines:
+        todo: queue.SimpleQueue[str] = queue.SimpleQueue()
+        for name in model_types:
+            if again or not census.has(name, engine):
+                todo.put(name)
+        threads = [
+            threading.Thread(target=_work, args=(census, engine, todo, say), daemon=True) for _ in range(jobs)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+
+def _work(census: Census, engine: str, todo: queue.SimpleQueue[str], say: Say) -> None:
+    workers = trying.Workers(1 if engine == "hf" else 2)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            while True:
+                try:
+                    name = todo.get_nowait()
+                except queue.Empty:
+                    return
+                start = time.monotonic()
+                if engine != "hf" and not census.runs(name):
+                    finding = {"outcome": "not known", "reason": "hf does not run it"}
+                else:
+                    finding = find(name, engine, workers, Path(folder))
+                census.note(name, engine, finding)
+                said = in_one_line(f"{finding['outcome']} {finding.get('reason') or ''}")
+                say(f"{name} {engine} {time.monotonic() - start:.1f} s: {said}")
+    finally:
+        workers.close()
+
+
+def find(model_type: str, engine: str, workers: trying.Workers, folder: Path) -> trying.Finding:
+    """What one engine does with a small model of a type; one that is refused is tried as a decoder, too."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    config_class = CONFIG_MAPPING[model_type]
+    refused: trying.Finding = {}
+    try:
+        keys = tiny(config_class, LAYERS if engine == "hf" else trying.SPLIT_LAYERS)
+    except Exception as error:
+        return {"outcome": "failed", "reason": in_one_line(f"{type(error).__name__}: {error}")}
+    try:
+        model = trying.read(keys, folder)
+    except InputError as error:
+        refused = {"outcome": "refused", "reason": trying.without_place(str(error))}
+        switched = _switched(as_decoder(keys, config_class), folder)
+        if switched is None:
+            return refused
+        model = switched
+    if engine != "hf":
+        return trying.split(model, engine, workers)
+    found = trying.measured(model, workers)
+    return {**found, **refused, "as_decoder": found["outcome"]} if refused else found
+
+
+def _switched(keys: dict[str, Any], folder: Path) -> ModelSpec | None:
+    try:
+        return trying.read(keys, folder)
+    except InputError:
+        return None

@@ -1,0 +1,87 @@
+"""The census as Markdown: counts first, then a row a type, between two marks of README.md."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from ci.census.store import ENGINES, Census
+
+README = Path(__file__).with_name("README.md")
+BEGIN, END = "<!-- census: python -m ci.census -->", "<!-- end of census -->"
+_LONGEST = 110  # characters of a reason
+
+Finding = dict[str, Any]
+
+
+def counts(census: Census) -> str:
+    """What became of all types, in one line an engine."""
+    hf = [of_type["hf"] for of_type in census.types.values() if "hf" in of_type]
+    outcomes = Counter(one["outcome"] for one in hf)
+    measured = [one for one in hf if one["outcome"] == "measured"]
+    switched = sum(one.get("as_decoder") == "measured" for one in hf)
+    lines = [
+        f"{len(census.types)} causal types: {outcomes['measured']} are measured, {outcomes['refused']} are "
+        f"refused, of which {switched} are measured once a switch of the config makes decoders of them, "
+        f"{outcomes['failed']} fail. Of those measured, {sum(not one['bound'] for one in measured)} have a "
+        f"bound, {sum(one['planned'] for one in measured)} a plan."
+    ]
+    for engine in ENGINES[1:]:
+        found = Counter(of[engine]["outcome"] for of in census.types.values() if engine in of)
+        lines.append(
+            f"`{engine}` over two devices: {found['works']} work, {found['cannot']} cannot be split"
+            + (f", {found['no plan']} have no plan" if engine == "hf_tp" else "")
+            + f", {sum(found.values()) - found['works'] - found['cannot'] - found['no plan']} were not tried."
+        )
+    made = ", ".join(f"{package} {version}" for package, version in census.versions.items())
+    return "\n\n".join([*lines, f"Made on {census.date} with {made}."])
+
+
+def table(census: Census) -> str:
+    """A row a type."""
+    lines = ["| type | `hf` | bound | plan | `deepspeed` | `hf_tp` |", "| --- " * 6 + "|"]
+    for name, of_type in sorted(census.types.items()):
+        hf = of_type.get("hf", {"outcome": ""})
+        is_measured = "measured" in (hf["outcome"], hf.get("as_decoder"))
+        cells = [
+            f"`{name}`",
+            _outcome(hf),
+            ("yes" if not hf["bound"] else _short(hf["bound"])) if is_measured else "",
+            ("yes" if hf["planned"] else "no") if is_measured else "",
+            *(_split(of_type.get(engine, {"outcome": ""})) for engine in ENGINES[1:]),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _outcome(finding: Finding) -> str:
+    if finding.get("as_decoder"):
+        switched = finding["as_decoder"]
+        return f"refused: {_short(finding['reason'])}; as a decoder: {switched}"
+    reason = finding.get("reason")
+    return f"{finding['outcome']}: {_short(reason)}" if reason else str(finding["outcome"])
+
+
+def _split(finding: Finding) -> str:
+    if finding["outcome"] == "cannot":
+        return _short(finding["reason"])
+    outcome = str(finding["outcome"])
+    return {"refused": "", "not known": "", "failed": ""}.get(outcome, outcome)
+
+
+def _short(text: str) -> str:
+    """Cut, and safe within a cell."""
+    text = re.sub(r"\s+", " ", text)
+    cut = text if len(text) <= _LONGEST else text[:_LONGEST].rstrip() + " ..."
+    return re.sub(r"([|<>*_`\[\]\\])", r"\\\1", cut)
+
+
+def with_table(readme: str, census: Census) -> str:
+    """The README with the census of now between its two marks; raises ValueError without them."""
+    head, begin, rest = readme.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{README.name} has no lines {BEGIN} and {END}")
+    return f"{head}{BEGIN}\n\n{counts(census)}\n\n{table(census)}\n\n{END}{tail}"

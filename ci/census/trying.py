@@ -1,0 +1,129 @@
+"""A small model tried with each engine by the suite's own functions, in processes that may crash."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fixtures.checkpoint import model_spec
+from fixtures.core import library
+from fixtures.core.case import Case, EngineSpec, ModelSpec, Point
+from fixtures.core.foundry_hf import Checkpoint
+from fixtures.core.splitting import has_plan, works_instead
+from fixtures.engines import KINDS, RANKED
+from fixtures.engines.limits import Limits
+from fixtures.engines.protocol import CannotLoad, OutOfMemory, RankFailed, WorkNotDone
+from fixtures.engines.ranks.processes import Processes
+from fixtures.engines.ranks.started import Launcher, Lone
+from fixtures.workload import make_prompts
+
+POINT = Point(2, 10, 8)
+SEED = 17
+SPLIT_LAYERS = 6  # so that no single matrix is much of a model, as in a large one: such may stay whole
+MUCH_WHOLE = 25  # % of the bytes
+STEP_S = 120.0  # that a step of a small model may take; the first one compiles DeepSpeed's operator
+_HF = EngineSpec("hf")  # as a user measures
+_EXACT = "float32"  # a split model's tokens are those of the whole one in this dtype
+_FAILURES = (CannotLoad, WorkNotDone, OutOfMemory, RankFailed)
+
+Finding = dict[str, Any]
+
+
+class Workers:
+    """As many processes as ranks, kept for type after type, and started anew after one that ended them."""
+
+    def __init__(self, ranks: int, limit_s: float = STEP_S) -> None:
+        self._start: Any = Lone if ranks == 1 else partial(Launcher, ranks, "cpu")
+        self._limits = Limits(limit_s)
+        self._processes: Processes | None = None
+
+    def ask(self, name: str, *arguments: Any) -> Any:
+        """The first one's answer; raises what an engine does."""
+        if self._processes is None or not self._processes.alive:
+            self.close()
+            self._processes = Processes(self._start, self._limits)
+        return self._processes.ask(name, *arguments)[0]
+
+    def close(self) -> None:
+        """End them."""
+        if self._processes is not None:
+            self._processes.close()
+        self._processes = None
+
+
+def read(keys: dict[str, Any], folder: Path) -> ModelSpec:
+    """The small model as `--model` reads a folder; raises InputError where that refuses it."""
+    checkpoint = folder / str(keys["model_type"])
+    checkpoint.mkdir(exist_ok=True)
+    (checkpoint / "config.json").write_text(json.dumps(keys), encoding="utf-8")
+    return model_spec(str(checkpoint), Checkpoint())
+
+
+def without_place(text: str) -> str:
+    """A refusal without the folder that it is of."""
+    return re.sub(r"^--model \S+: ", "", text)
+
+
+def measured(model: ModelSpec, workers: Workers) -> Finding:
+    """A case of one device from load to a verified call, in bf16; and what of its work can be counted."""
+    case = Case(model, library.hardware("cpu"), 1, _HF, POINT)
+    try:
+        facts = _load(workers, case, KINDS["hf"])
+        counts = workers.ask("count", case)
+        _generate(workers, facts)
+    except _FAILURES as error:
+        return {"outcome": "failed", "reason": str(error)}
+    planned = counts["footprint"] is not None
+    return {"outcome": "measured", "bound": counts.get("not_counted"), "planned": planned}
+
+
+def split(model: ModelSpec, kind: str, workers: Workers) -> Finding:
+    """The model over two ranks, against itself in one process: it works where the tokens are the same."""
+    whole = Case(model, library.hardware("cpu"), 1, EngineSpec("hf_fp32", dtype=_EXACT), POINT)
+    halves = Case(model, library.hardware("cpu"), 2, EngineSpec(f"{kind}_fp32", kind, _EXACT), POINT)
+    if kind == "hf_tp" and not has_plan(model):
+        return {"outcome": "no plan"}
+    try:
+        facts = _load(workers, halves, RANKED[kind], STEP_S)
+        tokens = _generate(workers, facts)
+    except _FAILURES as error:
+        reason = re.sub(r"^rank \d+: ", "", str(error)).removesuffix(f"; {works_instead(halves)}")
+        return {"outcome": "cannot" if _is_of_type(reason, halves) else "not known", "reason": reason}
+    try:
+        _load(workers, whole, KINDS["hf"])
+        expected = _generate(workers, facts)
+    except _FAILURES as error:
+        return {"outcome": "not known", "reason": f"hf in fp32: {error}"}
+    if tokens != expected:
+        name = model.architecture["model_type"]
+        return {"outcome": "cannot", "reason": f"{name} split by {kind} makes other tokens than {name} whole"}
+    return {"outcome": "works", "over_even": facts["shards"]["over_even"]}
+
+
+def _is_of_type(reason: str, case: Case) -> bool:
+    """Whether a larger model of the type could not be split either.
+
+    Where little of the small one stays whole, it is to be seen how little that is of another one.
+    """
+    whole = re.search(r"matrices are whole on a rank, (\d+)% of the model", reason)
+    if whole is not None:
+        return int(whole[1]) >= MUCH_WHOLE
+    return not reason.startswith(f"{case.load_key} cannot be set up")
+
+
+def _load(workers: Workers, case: Case, path: str, *limits_s: float) -> Finding:
+    facts: Finding = workers.ask("load", path, limits_s, case, SEED)
+    return facts
+
+
+def _generate(workers: Workers, facts: Finding) -> list[list[int]]:
+    """The tokens of one checked and one more call."""
+    workers.ask("prepare", make_prompts(POINT, facts["vocab_size"], SEED), POINT.output_len)
+    workers.ask("check")
+    workers.ask("timed")
+    workers.ask("verify")
+    tokens: list[list[int]] = workers.ask("made")
+    return tokens
