@@ -153,6 +153,13 @@ CHOOSE: dict[str, dict[str, Any]] = {
     "gemma4": {"model_type": "gemma4", "text_config": {**GEMMA4_TEXT, **GEMMA4_EXPERTS}},
     "gemma4_text": {"model_type": "gemma4_text", **GEMMA4_TEXT, **GEMMA4_EXPERTS},
     "granite": {"model_type": "granitemoe", **SIZES, "num_local_experts": 4, "num_experts_per_tok": 2},
+    "granite_with_shared_ones": {
+        "model_type": "granitemoeshared",
+        **SIZES,
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "shared_intermediate_size": 64,
+    },
     "jetmoe": {"model_type": "jetmoe", **SIZES, "num_local_experts": 4, "kv_channels": 16},
     "phimoe": {"model_type": "phimoe", **SIZES, "num_local_experts": 4},
     "doge": {**DOGE, "is_moe": True},
