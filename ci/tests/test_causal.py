@@ -145,7 +145,7 @@ def test_code_that_is_trusted_is_not_judged_here() -> None:
 ENCODERS = """bert bert-generation big_bird camembert data2vec-text electra ernie megatron-bert reformer
 rembert roberta roberta-prelayernorm roc_bert roformer xlm-roberta xlm-roberta-xl xmod"""
 BOTH = """bart bigbird_pegasus blenderbot blenderbot-small marian mbart mvp pegasus plbart prophetnet
-whisper musicgen musicgen_melody"""
+whisper"""
 
 
 @pytest.mark.parametrize("kind", ENCODERS.split())
@@ -161,6 +161,13 @@ def test_a_decoder_that_needs_an_encoder_is_measured_only_alone(kind: str) -> No
     assert "an encoder and a decoder" in refusal({"model_type": kind})
     assert "an encoder and a decoder" in refusal({"model_type": kind, "is_encoder_decoder": True})
     assert check_causal({"model_type": kind, "is_encoder_decoder": False}) == ()
+
+
+@pytest.mark.parametrize("kind", ["musicgen", "musicgen_melody"])
+def test_a_decoder_that_cannot_be_built_alone_is_refused(kind: str) -> None:
+    """Of a config with an encoder's and a decoder's own, whatever it says: its class sets the switch."""
+    for said in ({}, {"is_encoder_decoder": False}):
+        assert refusal({"model_type": kind, **said}).endswith("but an encoder and a decoder")
 
 
 @pytest.mark.parametrize("kind", ["gpt_neox", "gpt_neox_japanese", "trocr", "biogpt", "xglm"])
@@ -216,6 +223,9 @@ def test_of_a_model_of_several_parts_it_is_said_what_is_measured() -> None:
     part: dict[str, Any] = {"model_type": "llama4", "vision_config": {}}
     part["architectures"] = ["Llama4ForConditionalGeneration"]
     assert check_causal(part) == ("measured as its text part, llama4_text; nothing of vision is built",)
+    assert check_causal({"model_type": "emu3", "vq_config": {}}) == (
+        "measured as its text part, emu3_text_model; nothing of vq is built",
+    )
     assert check_causal({"model_type": "gemma3", "text_config": {}}) == ()
 
 
