@@ -211,3 +211,20 @@ def test_a_peak_is_what_one_thread_makes_where_that_is_more(monkeypatch: pytest.
         torch.set_num_threads(before)
     assert found["bfloat16_flops_per_s"] == 2**24
     assert found["read_bytes_per_s"] == 2**23
+
+
+def test_a_gpu_is_asked_with_larger_matrices_and_its_own_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for one: every dtype at three sizes, once; a product of 1 ms is short enough to go on."""
+    asked: list[tuple[torch.dtype, int]] = []
+
+    def product_s(_device: torch.device, dtype: torch.dtype, edge: int) -> float:
+        asked.append((dtype, edge))
+        return 1e-3
+
+    monkeypatch.setattr(peaks, "_product_s", product_s)
+    monkeypatch.setattr(peaks, "_bandwidth", lambda _device, _size: {"read_bytes_per_s": 1.0})
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    found = measure_peaks(torch.device("cuda"), ["float16", "float32"], 2**20)
+    edges = (2048, 4096, 8192)
+    assert asked == [(dtype, edge) for dtype in (torch.float16, torch.float32) for edge in edges]
+    assert found["float16_flops_per_s"] == pytest.approx(2 * 8192**3 / 1e-3)

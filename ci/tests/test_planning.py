@@ -186,6 +186,25 @@ def test_a_dtype_has_peaks_and_an_efficiency_of_its_own() -> None:
     assert Past().peaks(l4, 1, "float32") == (None, False)
 
 
+def test_a_plan_says_where_a_dtype_is_emulated_and_no_history_knows() -> None:
+    """Two cases in bf16 on AVX2, by another CPU's history or none; its own history has it in it."""
+    cases = {
+        one.id: one
+        for one in (case(), case(Point(2, 128, 32)), case(engine=EngineSpec("x", dtype="float32")))
+    }
+    line = "bf16 is emulated on this CPU (AVX2), which has no history yet: its cases (2) take longer"
+    of_another = Past((seen(case()), seen(case(), dtype="float32")), "B, 2 cores")
+    own = replace(of_another, stranger=None)
+    for past, kind, is_said in (
+        (of_another, "AVX2", True),
+        (own, "AVX2", False),
+        (of_another, "AVX-512 bf16", False),
+        (of_another, None, False),
+    ):
+        planner = Planner(past, 8, kind)
+        assert (line in plan_lines(cases, planner.expect_all(cases.values()), planner)) == is_said
+
+
 def test_a_cpu_is_known_by_its_name_and_cores() -> None:
     """Another's history stands in where this one has none, and is named; GPUs of a kind are alike."""
     history = [seen(case(), 0.1), seen(case(), 0.2, cores=8), seen(case(), 0.3, device="l4")]
