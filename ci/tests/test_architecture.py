@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fixtures.core import config_source, library
+from fixtures.core import architecture, library
 from fixtures.core.architecture import canonical, fingerprint
 
 LLAMA: dict[str, Any] = {
@@ -134,16 +133,10 @@ def test_models_of_the_library_are_all_different() -> None:
 
 def test_without_transformers_only_what_is_the_same_is_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is known of defaults then, and two are rather kept apart."""
-    monkeypatch.setattr(config_source, "_package", list[Path])
-    for name in ("_files", "_of_every_config", "config_class"):
-        getattr(config_source, name).cache_clear()
+    monkeypatch.setattr(architecture, "class_of", lambda _: None)
     config = {**LLAMA, "seen": "without transformers"}
-    try:
-        assert fingerprint(config) == fingerprint({**config, "torch_dtype": "float16"})
-        assert fingerprint(config) != fingerprint({**config, "head_dim": 16})
-    finally:
-        for name in ("_files", "_of_every_config", "config_class"):
-            getattr(config_source, name).cache_clear()
+    assert fingerprint(config) == fingerprint({**config, "torch_dtype": "float16"})
+    assert fingerprint(config) != fingerprint({**config, "head_dim": 16})
 
 
 @pytest.mark.parametrize(
