@@ -41,6 +41,10 @@ SAME: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
          "tie_word_embeddings": False, "hidden_act": "silu"},
     ),
     "defaults that follow from other keys": (LLAMA, {**LLAMA, "num_key_value_heads": 4, "head_dim": 16}),
+    "layers by a list that is repeated": (
+        {"model_type": "ministral", "num_hidden_layers": 3},
+        {"model_type": "ministral", "num_hidden_layers": 3, "layer_types": ["sliding_attention"] * 3},
+    ),
     "a default that is a product": (
         {"model_type": "mistral"}, {"model_type": "mistral", "max_position_embeddings": 131072},
     ),
