@@ -68,7 +68,7 @@ def _split(finding: Finding) -> str:
     if finding["outcome"] == "cannot":
         return _short(finding["reason"])
     outcome = str(finding["outcome"])
-    return {"refused": "", "not known": "", "failed": ""}.get(outcome, outcome)
+    return {"refused": "", "not known": ""}.get(outcome, outcome)
 
 
 def _short(text: str) -> str:

@@ -93,7 +93,7 @@ def _own(model_type: str, layers: int) -> dict[str, Any]:
 
 
 # What makes a decoder of a type that is none by itself, where its config has these switches.
-DECODER = {"is_decoder": True, "is_encoder_decoder": False}
+DECODER = {"is_decoder": True, "is_encoder_decoder": False, "causal": True, "attn_type": "uni"}
 
 
 def as_decoder(keys: dict[str, Any], config_class: Any) -> dict[str, Any]:

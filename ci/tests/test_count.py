@@ -117,6 +117,29 @@ def test_a_sliding_window_limits_what_a_layer_keeps() -> None:
     assert cache == Cache(3, 2 * 4 * 16 * 2, 0, 8)
 
 
+BIOGPT = {
+    "model_type": "biogpt", "vocab_size": 640, "hidden_size": 128, "num_hidden_layers": 2,
+    "num_attention_heads": 8, "intermediate_size": 512, "max_position_embeddings": 64,
+}  # fmt: skip
+MEGATRON = {
+    "model_type": "megatron-bert", "is_decoder": True, "vocab_size": 640, "hidden_size": 128,
+    "num_hidden_layers": 2, "num_attention_heads": 8, "intermediate_size": 512, "max_position_embeddings": 64,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("keys", "transform"), [(BIOGPT, 0), (MEGATRON, 128 * 128)])
+def test_models_that_ask_whether_a_mask_is_whole_are_counted(keys: dict[str, Any], transform: int) -> None:
+    """On meta nothing can tell; by hand: matrices of two layers, and the head on the last position alone.
+
+    One has a cache for an encoder beside its own, which stays empty, and one more matrix before its head.
+    """
+    work = count_work(case(own(**keys)))
+    assert work.flops_per_token + work.flops_constant == 2 * (
+        2 * (4 * 128 * 128 + 2 * 128 * 512) + transform + 128 * 640
+    )
+    assert work.caches == (Cache(2, 2 * 128 * 2, 0, None),)
+
+
 def test_the_dtype_scales_the_bytes_and_not_the_flops() -> None:
     """Four bytes a value instead of two; autocast keeps the cache in its own dtype."""
     half, whole = count_work(case(own(**LLAMA))), count_work(case(own(**LLAMA), dtype="float32"))
