@@ -4,7 +4,7 @@
 `python -m ci.gate calibrate` prints how often the gate itself is wrong;
 `python -m ci.gate trends FOLDER` where over many runs cases became slower or faster, as advice.
 
-Exit codes: 0 pass, 1 regressed, 2 cannot judge, 4 bad input, 130 interrupted.
+Exit codes: 0 pass, 1 regressed, 2 cannot judge, 4 bad input, 70 a fault of the gate itself, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -12,19 +12,22 @@ from __future__ import annotations
 import argparse
 import gc
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 from ci.gate.accept import WHYS, accept, allowed, hardware_of
-from ci.gate.arguments import Parser, add_outputs, fraction, shown
-from ci.gate.verdicts import THRESHOLD, judge
+from ci.gate.advice import advice
+from ci.gate.arguments import Parser, add_outputs, fraction, refuse_inputs, shown
+from ci.gate.verdicts import THRESHOLD, in_order, judge
 from fixtures.core.errors import InputError
 from fixtures.core.histories import History, find_histories, read_accepted, read_history
 from fixtures.core.runs import once, without
 from fixtures.core.streams import run_main
+from fixtures.core.text import printable
 
 BASELINES = Path(__file__).resolve().parents[1] / "baselines"
-BAD_INPUT, INTERRUPTED = 4, 130
+BAD_INPUT, FAULT, INTERRUPTED = 4, 70, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,10 +40,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"ERROR: {error}", file=sys.stderr)
     except OSError as error:
-        print(f"ERROR: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"ERROR: {printable(f'{error.filename}: {error.strerror}')}", file=sys.stderr)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+    except Exception as error:  # whatever it is, it is no regression
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        said = printable(f"{type(error).__name__}: {error}")[:200]
+        print(f"FAULT of the gate, in {Path(place.filename).name}:{place.lineno}: {said}", file=sys.stderr)
+        return FAULT
     return BAD_INPUT
 
 
@@ -67,42 +75,58 @@ def _judge(words: Sequence[str]) -> int:
     add_outputs(parser)
     option = parser.parse_args(words)
     read = [read_history(file) for file in find_histories(option.run)]
-    for run in read:
-        hardware_of(run)
-    runs = _each_once(read)
-    baseline = _baseline(option.baseline, runs, [*read, *runs])
-    listed = None if option.cases is None else set(option.cases.read_text(encoding="utf-8").splitlines())
+    runs, said = once(read)
+    for run in runs:
+        if not (run.measured or run.outcomes or run.failed):
+            raise InputError(f"{run.file}: has no case of this suite; name another run")
+    baseline, left_out = _baseline(option.baseline, runs, [*read, *runs])
+    refuse_inputs(option, [one.file for one in (*runs, *baseline)])
+    listed = None if option.cases is None else _lines(option.cases)
 
     def is_chosen(case_id: str) -> bool:
         return option.k in case_id and (listed is None or case_id in listed)
 
-    verdicts = judge(
-        [run.only(is_chosen) for run in runs], [run.only(is_chosen) for run in baseline], option.threshold
-    )
-    return shown(verdicts, option)
+    runs, baseline = ([one.only(is_chosen) for one in side] for side in (runs, baseline))
+    verdicts = judge(runs, baseline, option.threshold)
+    return shown(verdicts, option, [*said, *left_out, *advice(verdicts, runs, baseline)])
+
+
+def _lines(file: Path) -> set[str]:
+    """Those of a file of case ids."""
+    try:
+        return set(file.read_text(encoding="utf-8").splitlines())
+    except UnicodeDecodeError:
+        raise InputError(f"--cases {file}: is no text in UTF-8; write one case id a line") from None
 
 
 def _baseline(
-    paths: Sequence[Path] | None, runs: Sequence[History], leave_out: Sequence[History]
-) -> list[History]:
-    """The stored runs, each once, the oldest first; a run that is judged is none of them by any name."""
+    paths: Sequence[Path] | None, runs: Sequence[History], judged: Sequence[History]
+) -> tuple[list[History], list[str]]:
+    """The stored runs of the newest epoch, each once, and lines about what was left out.
+
+    A run that is judged is none of them. Raises InputError where none is left.
+    """
     if paths is None:
-        folders = [BASELINES / hardware_of(run) for run in runs]
-        paths = [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
+        labels = dict.fromkeys(hardware_of(run) for run in runs)
+        paths = [folder for label in labels if (folder := BASELINES / label).is_dir()]
         if not paths:
             raise InputError(
-                f"{folders[0]}: no baseline for this hardware; accept a run, or name one by --baseline"
+                f"{BASELINES / next(iter(labels))}: no baseline for this hardware; "
+                "`python -m ci.gate accept RUN` makes one of a run, --baseline names one"
             )
-    found = [read_accepted(file) for file in find_histories(paths)]
-    return sorted(_each_once(without(found, leave_out)), key=lambda run: run.taken)
-
-
-def _each_once(runs: Sequence[History]) -> list[History]:
-    """What counts of them; the rest is told."""
-    found, said = once(runs)
-    for line in said:
-        print(f"gate: {line}", file=sys.stderr)
-    return found
+    stored, said = once(read_accepted(file) for file in find_histories(paths))
+    others = without(stored, judged)
+    if len(others) < len(stored):
+        count = len(stored) - len(others)
+        which = "one run that is judged itself" if count == 1 else f"{count} runs that are judged themselves"
+        said.append(f"left out of the baseline: {which}")
+    if not others:
+        raise InputError(f"{paths[0]}: has no run but the one that is judged; accept others, or name others")
+    newest = max(one.epoch for one in others)
+    kept = [one for one in others if one.epoch == newest]
+    if len(kept) < len(others):
+        said.append(f"left out of the baseline: of earlier epochs, {len(others) - len(kept)}")
+    return in_order(kept), said
 
 
 def _accept(words: Sequence[str]) -> int:
@@ -113,11 +137,18 @@ def _accept(words: Sequence[str]) -> int:
     parser.add_argument(
         "--folder", type=Path, default=BASELINES, help="of all baselines (default: ci/baselines)"
     )
+    parser.add_argument(
+        "--new-epoch", metavar="WHY", help="earlier runs count no more: a new driver, a faster engine, ..."
+    )
     option = parser.parse_args(words)
     run = read_history(option.run)
     folder = option.folder / hardware_of(run)
-    baseline = _baseline([folder], [run], []) if list(folder.glob("*.json")) else []
-    file = accept(run, option.folder, baseline, allowed(option.allow), option.name)
+    stored = [read_accepted(file) for file in find_histories([folder])] if list(folder.glob("*.json")) else []
+    others = without(stored, [run])
+    if len(others) < len(stored):
+        same = next(one for one in stored if one not in others)
+        raise InputError(f"{option.run}: is accepted already, as {same.file.name}; a run counts once")
+    file = accept(run, option.folder, in_order(stored), allowed(option.allow), option.name, option.new_epoch)
     print(f"accepted: {file}")
     return 0
 

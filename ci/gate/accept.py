@@ -12,6 +12,7 @@ from ci.gate.verdicts import RED, judge
 from fixtures.core.errors import InputError, one_of
 from fixtures.core.histories import History, part, text
 from fixtures.core.slim import as_text, slim
+from fixtures.core.text import printable
 from fixtures.core.whole import write_whole
 
 WHYS = {
@@ -25,10 +26,16 @@ _LABEL = re.compile(r"[1-9][0-9]{0,4}x[a-z0-9_]{1,60}")
 
 
 def hardware_of(run: History) -> str:
-    """The machine's label, which names the folder of its baselines; raises InputError where it is none."""
+    """The machine's label, which names the folder of its baselines; raises InputError where it is none.
+
+    Of a run in which nothing was measured it is that of the first case that was to be.
+    """
     labels = {text(part(one.record, "machine"), "label") or "" for one in run.measured}
+    if not labels:
+        labels = {case_id.split("-")[1] for case_id in (*run.outcomes, *run.failed) if "-" in case_id}
+        labels = {min(labels)} if labels else set()
     if len(labels) != 1 or not _LABEL.fullmatch(label := labels.pop()):
-        raise InputError(f"{run.file}: holds no case of this suite, or of no one machine; name another run")
+        raise InputError(f"{run.file}: has no case of this suite, or mixes machines; name another run")
     return label
 
 
@@ -61,13 +68,25 @@ def refusals(run: History, baseline: Sequence[History]) -> dict[str, str]:
 
 
 def accept(
-    run: History, folder: Path, baseline: Sequence[History], allow: Collection[str], name: str | None
+    run: History,
+    folder: Path,
+    baseline: Sequence[History],
+    allow: Collection[str],
+    name: str | None,
+    new_epoch: str | None = None,
 ) -> Path:
     """Put a run among the baselines of its hardware; where it went comes back.
+
+    It is of the newest epoch of those that are there. `new_epoch` says why it begins another: the gate
+    compares with the newest epoch alone, and this run is not asked whether it is red or lacks cases.
 
     Raises InputError where it is refused, or where a run of that name is there.
     """
     label = hardware_of(run)
+    epoch = max((one.epoch for one in baseline), default=0)
+    if new_epoch is not None:
+        epoch, baseline = epoch + 1 if baseline else 0, []
+    baseline = [one for one in baseline if one.epoch == epoch]
     reasons = {why: what for why, what in refusals(run, baseline).items() if why not in allow}
     if reasons:
         said = "; ".join(f"{WHYS[why]} ({what})" for why, what in reasons.items())
@@ -81,7 +100,10 @@ def accept(
     if file.exists():
         raise InputError(f"{file}: is there already; give another --name")
     medians = {one.case_id: one.median_s for one in run.measured}
-    values = slim(json.loads(run.file.read_text(encoding="utf-8")), medians, fingerprint)
+    values = json.loads(run.file.read_text(encoding="utf-8")) | {"epoch": epoch}
+    if new_epoch is not None:
+        values["epoch_why"] = printable(new_epoch)
+    values = slim(values, medians, fingerprint)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, as_text(values).encode())
     return file

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ci.gate import output
 from ci.gate.verdicts import Verdict, exit_code
 from fixtures.core.errors import InputError
 from fixtures.core.places import try_whole, why
+from fixtures.core.text import printable
 from fixtures.core.whole import write_whole
+
+OUTPUTS = {"markdown": "a table for a pull request", "json": "all", "junit": "for a CI"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,7 +42,7 @@ def positive(text: str) -> int:
 
 def add_outputs(parser: argparse.ArgumentParser) -> None:
     """The files that verdicts can be written to."""
-    for name, what in (("markdown", "a table for a pull request"), ("json", "all"), ("junit", "for a CI")):
+    for name, what in OUTPUTS.items():
         parser.add_argument(f"--{name}", type=_output, metavar="FILE", help=f"write {what}")
 
 
@@ -51,11 +55,21 @@ def _output(text: str) -> Path:
     return Path(text)
 
 
-def shown(verdicts: Sequence[Verdict], option: argparse.Namespace) -> int:
-    """Print the table, write the files that were asked for; the exit code comes back."""
-    print("\n".join(output.table(verdicts)))
+def refuse_inputs(option: argparse.Namespace, inputs: Iterable[Path]) -> None:
+    """Raise InputError where a file that is to be written is one that is read."""
+    read = {os.path.realpath(one): one for one in inputs}
+    for name in OUTPUTS:
+        file = getattr(option, name)
+        if file is not None and os.path.realpath(file) in read:
+            raise InputError(f"--{name} {file}: is a history that is read; name another file")
+
+
+def shown(verdicts: Sequence[Verdict], option: argparse.Namespace, said: Sequence[str] = ()) -> int:
+    """Print the table and what else there is to say, write the files that were asked for; the exit code."""
+    lines = [*output.table(verdicts), *said]
+    print("\n".join(map(printable, lines)))
     written = {"markdown": output.markdown, "json": output.as_json, "junit": output.junit}
     for name, make in written.items():
         if (file := getattr(option, name)) is not None:
-            write_whole(file, make(verdicts).encode())
+            write_whole(file, make(verdicts, said).encode())
     return exit_code(verdicts)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ci.gate.arguments import Parser, positive
+from ci.gate.rates import stored_table
 from ci.gate.real import measure, replayed
 from ci.gate.simulate import HEAD, error_table, paired, row
 
@@ -36,6 +37,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument(
         "--replay", type=Path, metavar="FOLDER", help="noise out of the pairs that --real left"
     )
+    parser.add_argument("--all", action="store_true", help="every kind of noise, and how many runs and cases")
     option = parser.parse_args(words)
     if option.real is not None:
         folder = measure(option.real, option.pairs, option.minutes, lambda line: print(line, flush=True))
@@ -45,6 +47,7 @@ def main(words: Sequence[str]) -> int:
         lines = [*HEAD, row(f"paired, noise of {pairs} measured pairs", paired(noise, option.runs))]
         print("\n".join(lines))
     else:
-        for line in error_table(option.runs):
-            print(line, flush=True)
+        for table in (stored_table(option.runs, option.all), [""], error_table(option.runs)):
+            for line in table:
+                print(line, flush=True)
     return 0

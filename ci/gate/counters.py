@@ -41,5 +41,14 @@ def changed(run: Mapping[str, Any], baseline: Mapping[str, Any]) -> str | None:
     return None
 
 
+def missing(run: Mapping[str, Any], baseline: Mapping[str, Any]) -> str | None:
+    """The first counter that the baseline has and the run lacks; None where it has all of them."""
+    ours = counters(run)
+    return next(
+        (name for name, value in counters(baseline).items() if value is not None and ours.get(name) is None),
+        None,
+    )
+
+
 def _version(record: Mapping[str, Any], library: str) -> Any:
     return part(record, "versions").get(library)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import html
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from xml.etree import ElementTree
 
 from ci.gate.verdicts import RED, UNKNOWN, Verdict, Word, exit_code
 from fixtures.core.strict_json import dumps
+from fixtures.core.text import printable
 
+_MANY = 4  # cases that have their reason in common
 _SAID = {0: "pass", 1: "regressed", 2: "cannot be judged"}
 
 
@@ -22,32 +24,47 @@ def summary(verdicts: Sequence[Verdict]) -> str:
 
 
 def table(verdicts: Sequence[Verdict]) -> list[str]:
-    """Lines of a table for a terminal, and the summary."""
-    rows = [_head(verdicts), *map(_cells, verdicts)]
+    """Lines of a table for a terminal, and the summary; what has one reason in common is one line."""
+    rows = [_head(verdicts), *map(_cells, grouped(verdicts))]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines.insert(1, "-" * max(map(len, lines)))
     return [*lines, "", summary(verdicts)]
 
 
-def markdown(verdicts: Sequence[Verdict]) -> str:
+def grouped(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Cases without a ratio that have word and reason in common, as one; the others as they are."""
+    alike: dict[tuple[Word, str], list[Verdict]] = {}
+    for one in verdicts:
+        alike.setdefault((one.word, one.reason if one.ratio is None else one.case_id), []).append(one)
+    found: list[Verdict] = []
+    for same in alike.values():
+        many = f"{len(same)} cases, such as {same[0].case_id}"
+        found += same if len(same) < _MANY else [replace(same[0], case_id=many)]
+    return found
+
+
+def markdown(verdicts: Sequence[Verdict], said: Sequence[str] = ()) -> str:
     """For a pull request."""
     head = _head(verdicts)
-    rows = [head, ("---",) * len(head), *([_escaped(cell) for cell in _cells(one)] for one in verdicts)]
-    return f"**{_escaped(summary(verdicts))}**\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    cells = [[_escaped(cell) for cell in _cells(one)] for one in grouped(verdicts)]
+    rows = [head, ("---",) * len(head), *cells]
+    table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return f"**{_escaped(summary(verdicts))}**\n\n{table}" + "".join(f"\n{_escaped(line)}\n" for line in said)
 
 
-def as_json(verdicts: Sequence[Verdict]) -> str:
+def as_json(verdicts: Sequence[Verdict], said: Sequence[str] = ()) -> str:
     """All of it, in plain values."""
     values = {
         "exit_code": exit_code(verdicts),
         "summary": summary(verdicts),
         "verdicts": list(map(asdict, verdicts)),
+        "said": list(map(printable, said)),
     }
     return dumps(values, indent=1) + "\n"
 
 
-def junit(verdicts: Sequence[Verdict]) -> str:
+def junit(verdicts: Sequence[Verdict], _said: Sequence[str] = ()) -> str:
     """A test case each: red ones are failures, those that cannot be judged are errors."""
     suite = ElementTree.Element("testsuite", name="gate", tests=str(len(verdicts)))
     suite.set("failures", str(sum(one.word in RED for one in verdicts)))

@@ -3,8 +3,7 @@
 Noise is simulated, seeded. `core` is the standard deviation of the log ratio of two processes right after
 each other; in a share `disturbed` of pairs something takes one of them an exponential 0.5 longer, in its log.
 Of the core's variance a share `in_step` is common to all cases of a process; `uneven` is the standard
-deviation of the log of how noisy one case is against another. Between stored runs lie days: `shared` is what
-all cases of a run have in common, `own` each case's own.
+deviation of the log of how noisy one case is against another.
 """
 
 from __future__ import annotations
@@ -18,12 +17,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ci.gate import stored
 from ci.gate.sequential import Each, Rule, Series
-from ci.gate.verdicts import ALPHA, THRESHOLD
+from ci.gate.verdicts import THRESHOLD
 
 CASES = 100
-STORED_RUNS, NEW_RUNS = 10, 3
 MOST_PAIRS = 800
 SLOWDOWNS = (0.02, 0.05, 0.10)
 _SURE = 0.95
@@ -37,21 +34,19 @@ class Regime:
     name: str
     core: float
     disturbed: float
-    shared: float
-    own: float
     in_step: float = 0.0
     uneven: float = 0.0
 
 
 REGIMES = (
-    Regime("quiet", core=0.01, disturbed=0.0, shared=0.002, own=0.008),
-    Regime("shared", core=0.06, disturbed=0.1, shared=0.05, own=0.05),
-    Regime("bad", core=0.15, disturbed=0.2, shared=0.2, own=0.3),
+    Regime("quiet", core=0.01, disturbed=0.0),
+    Regime("shared", core=0.06, disturbed=0.1),
+    Regime("bad", core=0.15, disturbed=0.2),
 )
 # what the rule does not assume: cases that are slow together, and cases of which some are noisier
 HARDER = (
-    Regime("shared, in step", core=0.06, disturbed=0.1, shared=0.05, own=0.05, in_step=0.5),
-    Regime("shared, uneven", core=0.06, disturbed=0.1, shared=0.05, own=0.05, uneven=0.5),
+    Regime("shared, in step", core=0.06, disturbed=0.1, in_step=0.5),
+    Regime("shared, uneven", core=0.06, disturbed=0.1, uneven=0.5),
 )
 
 
@@ -131,13 +126,13 @@ class Rates:
 
     def cells(self) -> list[str]:
         """Of the table: shares, with what they are at most or at least, by Clopper and Pearson."""
-        cells = [f"{_percent(self.alarms / self.runs)} (< {_percent(at_most(self.alarms, self.runs))})"]
+        cells = [f"{percent(self.alarms / self.runs)} (< {percent(at_most(self.alarms, self.runs))})"]
         for found in self.found.values():
-            cells.append(f"{_percent(found / self.runs)} (> {_percent(at_least(found, self.runs))})")
+            cells.append(f"{percent(found / self.runs)} (> {percent(at_least(found, self.runs))})")
         return [*cells, *("-" if one is None else one for one in (self._open(), self._pairs()))]
 
     def _open(self) -> str | None:
-        return None if self.open is None else _percent(self.open)
+        return None if self.open is None else percent(self.open)
 
     def _pairs(self) -> str | None:
         return None if self.pairs is None else f"{self.pairs:.1f}"
@@ -191,27 +186,6 @@ def paired(noise: Noise, runs: int, seed: int = 0, cases: int = CASES) -> Rates:
     return Rates(runs, alarms, shares, statistics.fmean(taken), left / runs / (cases - len(slowdowns)))
 
 
-def of_stored(regime: Regime, runs: int, seed: int = 0) -> Rates:
-    """Of ten stored runs and three new ones: what is called red, and of the slower ones what is."""
-    rng = np.random.default_rng(seed)
-    alarms, found = 0, dict.fromkeys(SLOWDOWNS, 0)
-    for _ in range(runs):
-        total = STORED_RUNS + NEW_RUNS
-        logs = rng.normal(0, regime.shared, total) + rng.normal(0, regime.own, (CASES, total))
-        for k, slowdown in enumerate(SLOWDOWNS):
-            logs[k, STORED_RUNS:] += math.log1p(slowdown)
-        known = stored.noise({str(k): list(row[:STORED_RUNS]) for k, row in enumerate(logs)})
-        assert known is not None
-        changes = [float(row[STORED_RUNS:].mean() - row[:STORED_RUNS].mean()) for row in logs]
-        known = stored.with_own(known, [(one, stored.scale(STORED_RUNS, NEW_RUNS)) for one in changes])
-        cut = stored.compare(0.0, STORED_RUNS, NEW_RUNS, known, CASES, math.log1p(THRESHOLD), ALPHA).cut
-        red = [one > cut for one in changes]
-        alarms += any(red[len(SLOWDOWNS) :])
-        for k, slowdown in enumerate(SLOWDOWNS):
-            found[slowdown] += red[k]
-    return Rates(runs, alarms, found)
-
-
 HEAD = (
     "| rule, noise | false alarms a run | +2 % found | +5 % found | +10 % found | clean cases left open | "
     "pairs a clean case |",
@@ -224,10 +198,6 @@ def error_table(runs: int, seed: int = 0) -> Iterator[str]:
     yield from HEAD
     for regime in (*REGIMES, *HARDER):
         yield row(f"paired, {regime.name}", paired(Simulated(regime), runs, seed))
-    for regime in REGIMES:
-        yield row(
-            f"{NEW_RUNS} runs against {STORED_RUNS} stored, {regime.name}", of_stored(regime, runs, seed)
-        )
 
 
 def row(name: str, rates: Rates) -> str:
@@ -235,6 +205,6 @@ def row(name: str, rates: Rates) -> str:
     return f"| {name} | {' | '.join(rates.cells())} |"
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
     """With a tenth where it is near 0 or 1, rounded to the doubtful side by the caller's bound."""
     return f"{100 * share:.3g} %"

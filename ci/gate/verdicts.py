@@ -9,13 +9,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from ci.gate import counters, fingerprint, stored
-from ci.gate.stored import LEAST_RUNS, Noise
+import numpy as np
+
+from ci.gate import counters, fingerprint
+from ci.gate.stored import LEAST_RUNS, Decision, decide, spells
 from fixtures.core.histories import History, Measured
-from fixtures.core.text import significant
+from fixtures.core.text import printable, significant
 
 THRESHOLD = 0.05  # the slowdown that matters, as a fraction
 ALPHA = 0.01  # false alarms a run, over all of its cases
+_LARGEST_LOG = 700.0
+
+_Sides = tuple[list[Measured | None], list[Measured | None]]  # a case in each run: new, stored
 
 
 class Word(StrEnum):
@@ -53,32 +58,52 @@ class Verdict:
     visible: float | None = None
     coverage: float = 1 - ALPHA
 
+    def __post_init__(self) -> None:
+        """Text comes out of histories: none of it reaches a terminal or a file as a control sequence."""
+        for name in ("case_id", "reason"):
+            object.__setattr__(self, name, printable(getattr(self, name)))
+
 
 def judge(
     runs: Sequence[History], baseline: Sequence[History], threshold: float = THRESHOLD, alpha: float = ALPHA
 ) -> list[Verdict]:
-    """Verdicts of all cases of the runs, which are of one candidate, and of the baseline; the worst first."""
+    """Verdicts of all cases of the runs, which are of one candidate, and of the baseline; the worst first.
+
+    Of a case the worst that became of it in any run counts. The order of the arguments is of no account.
+    """
+    runs, baseline = in_order(runs), in_order(baseline)
     new, old = _by_case(runs), _by_case(baseline)
     found: list[Verdict] = []
-    compared: dict[str, tuple[list[Measured | None], list[Measured | None]]] = {}
+    compared: dict[str, _Sides] = {}
     differ = _Differences()
     for case_id in dict.fromkeys((*old, *new, *_lost(runs), *_lost(baseline))):
-        ours, theirs = new.get(case_id), old.get(case_id)
-        if theirs is None:
-            found += [] if ours is None else [Verdict(case_id, Word.NEW, "is not in the baseline")]
-        elif ours is None:
-            found.append(_gone(case_id, runs))
+        ours = new.get(case_id, [])
+        theirs = [None if one is None or one.invalid else one for one in old.get(case_id, [])]
+        lost = _worst_of(case_id, runs, ours)
+        if case_id not in old:
+            found += _not_stored(case_id, lost, ours, baseline)
+        elif lost is not None:
+            found.append(Verdict(case_id, *lost))
+        elif not any(ours):
+            found.append(Verdict(case_id, Word.MISSING, "was measured before, and is not in the run"))
+        elif not any(theirs):
+            found.append(Verdict(case_id, Word.INCONCLUSIVE, "no stored run of it has times that are valid"))
         else:
             numbers = differ.numbers(ours)
             like = [one if one and differ.from_any(one, numbers) is None else None for one in theirs]
-            if any(one is not None for one in like):
+            if any(like):
                 compared[case_id] = (ours, like)
             else:  # by the newest that is there
                 reason = differ.from_any(_first(theirs[::-1]), numbers) or ""
                 found.append(Verdict(case_id, Word.NOT_COMPARABLE, reason))
-    found += _timed(compared, math.log1p(threshold), alpha)
+    found += _timed(compared, runs, baseline, math.log1p(threshold), alpha)
     order = list(Word)
     return sorted(found, key=lambda one: (order.index(one.word), one.case_id))
+
+
+def in_order(runs: Sequence[History]) -> list[History]:
+    """The oldest first, by the moments that their times are; those without a time come first."""
+    return sorted(runs, key=lambda one: (one.taken_s or 0.0, str(one.file)))
 
 
 def exit_code(verdicts: Sequence[Verdict]) -> int:
@@ -99,18 +124,46 @@ def _by_case(runs: Sequence[History]) -> dict[str, list[Measured | None]]:
 
 
 def _lost(runs: Sequence[History]) -> list[str]:
-    return [case_id for run in runs for case_id in run.outcomes]
+    return [case_id for run in runs for case_id in (*run.outcomes, *run.failed)]
 
 
-def _gone(case_id: str, runs: Sequence[History]) -> Verdict:
-    """A case that was measured before, and now is not."""
-    for run in runs:
-        if case_id in run.outcomes:
-            detail = str(run.outcomes[case_id].get("detail"))[:200]
-            return Verdict(case_id, Word.OUT_OF_MEMORY, f"was measured before: {detail}")
-        if case_id in run.failed:
-            return Verdict(case_id, Word.MISSING, f"failed: {run.failed[case_id][:200]}")
-    return Verdict(case_id, Word.MISSING, "was measured before, and is not in the run")
+def _worst_of(
+    case_id: str, runs: Sequence[History], ours: Sequence[Measured | None]
+) -> tuple[Word, str] | None:
+    """What kept a case from being measured in any of the runs; None where nothing did."""
+    of = f" in {{}} of {len(runs)} runs" if len(runs) > 1 else ""
+    short = [run for run in runs if case_id in run.outcomes]
+    if short:
+        detail = str(short[0].outcomes[case_id].get("detail"))[:200]
+        return Word.OUT_OF_MEMORY, f"out of memory{of.format(len(short))}: {detail}"
+    failed = [run for run in runs if case_id in run.failed]
+    if failed:
+        return Word.MISSING, f"failed{of.format(len(failed))}: {failed[0].failed[case_id][:200]}"
+    invalid = [one for one in ours if one is not None and one.invalid]
+    if invalid:
+        rounds = f"{invalid[0].invalid} of {invalid[0].invalid + len(invalid[0].seconds)} rounds are no times"
+        return Word.INCONCLUSIVE, f"{rounds}{of.format(len(invalid))}: zero, negative or not a number"
+    return None
+
+
+def _not_stored(
+    case_id: str,
+    lost: tuple[Word, str] | None,
+    ours: Sequence[Measured | None],
+    baseline: Sequence[History],
+) -> list[Verdict]:
+    """Of a case that no stored run has measured."""
+    before = "is not in the baseline"
+    if any(case_id in run.outcomes for run in baseline):
+        before = "ran out of memory in the baseline"
+        if lost is not None and lost[0] == Word.OUT_OF_MEMORY:
+            return []  # as before
+    elif any(case_id in run.failed for run in baseline):
+        before = "failed in the baseline"
+    if lost is None:
+        return [Verdict(case_id, Word.NEW, before)] if any(ours) else []
+    word = Word.NEW if lost[0] == Word.OUT_OF_MEMORY else lost[0]
+    return [Verdict(case_id, word, f"{before}; {lost[1]}")]
 
 
 def _first(measured: Sequence[Measured | None]) -> Measured:
@@ -152,87 +205,95 @@ class _Differences:
 
 
 def _timed(
-    compared: Mapping[str, tuple[list[Measured | None], list[Measured | None]]],
+    compared: Mapping[str, _Sides],
+    runs: Sequence[History],
+    baseline: Sequence[History],
     threshold: float,
     alpha: float,
 ) -> list[Verdict]:
     """Counters first, then time."""
     found: list[Verdict] = []
-    news: dict[str, list[float | None]] = {}
-    olds: dict[str, list[float | None]] = {}
+    timed: dict[str, tuple[list[float], list[float]]] = {}
     for case_id, (ours, theirs) in compared.items():
-        reason = counters.changed(_first(ours).record, _first(theirs[::-1]).record)
-        if reason is not None:
-            found.append(Verdict(case_id, Word.REGRESSED, f"a counter has changed: {reason}"))
-            continue
-        new, old = [_log(one) for one in ours], [_log(one) for one in theirs]
-        if any(one is not None for one in new) and any(one is not None for one in old):
-            news[case_id], olds[case_id] = new, old
-        else:
+        stored_one = _first(theirs[::-1]).record
+        records = [one.record for one in ours if one is not None]
+        changed = next(filter(None, (counters.changed(one, stored_one) for one in records)), None)
+        missing = next(filter(None, (counters.missing(one, stored_one) for one in records)), None)
+        old, new = [_log(one) for one in theirs], [_log(one) for one in ours]
+        known = sum(map(math.isfinite, old))
+        if changed is not None:
+            found.append(Verdict(case_id, Word.REGRESSED, f"a counter has changed: {changed}"))
+        elif missing is not None:
+            reason = f"a counter of the baseline is not in the run: {missing}"
+            found.append(Verdict(case_id, Word.INCONCLUSIVE, reason))
+        elif not known or not any(map(math.isfinite, new)):
             found.append(Verdict(case_id, Word.NOT_COMPARABLE, "a record has no median"))
-    known = stored.noise(olds)
-    changes = {
-        name: (_mean(new) - _mean(olds[name]), _count(new), _count(olds[name])) for name, new in news.items()
-    }
-    if known is not None:
-        known = stored.with_own(known, [(c, stored.scale(n_old, n)) for c, n, n_old in changes.values()])
-    return found + [
-        _verdict(name, change, new, old, known, len(changes), threshold, alpha)
-        for name, (change, new, old) in changes.items()
-    ]
+        elif known < LEAST_RUNS:
+            ratio = _exp(_mean(new) - _mean(old))
+            runs_of = f"{known} comparable run{'s' * (known != 1)}"
+            reason = f"the baseline has {runs_of} of it, of {LEAST_RUNS} at the least"
+            found.append(Verdict(case_id, Word.INCONCLUSIVE, reason, ratio=ratio))
+        else:
+            timed[case_id] = (old, new)
+    if not timed:
+        return found
+    olds, news = (np.array(side) for side in zip(*timed.values(), strict=True))
+    times = [[one.taken_s for one in side] for side in (baseline, runs)]
+    known_times = [[one for one in side if one is not None] for side in times]
+    taken = spells(*known_times) if known_times == times else None
+    decision = decide(olds, news, threshold=threshold, alpha=alpha, taken=taken)
+    return found + [_verdict(case_id, row, decision, threshold) for row, case_id in enumerate(timed)]
 
 
-def _verdict(
-    case_id: str,
-    change: float,
-    new: int,
-    old: int,
-    known: Noise | None,
-    cases: int,
-    threshold: float,
-    alpha: float,
-) -> Verdict:
-    if known is None or old < LEAST_RUNS:
-        reason = (
-            f"the baseline has {old} comparable run{'s' * (old != 1)} of it, of {LEAST_RUNS} at the least"
-        )
-        return Verdict(case_id, Word.INCONCLUSIVE, reason, ratio=math.exp(change))
-    one = stored.compare(change, old, new, known, cases, threshold, alpha)
+def _verdict(case_id: str, row: int, found: Decision, threshold: float) -> Verdict:
+    change, margin, visible = (float(one[row]) for one in (found.change, found.margin, found.visible))
     figures: dict[str, Any] = {
-        "ratio": math.exp(change),
-        "low": math.exp(change - one.margin),
-        "high": math.exp(change + one.margin),
-        "visible": math.expm1(one.visible),
+        "ratio": _exp(change),
+        "low": _exp(change - margin),
+        "high": _exp(change + margin),
+        "visible": _exp(visible) - 1,
     }
-    if change > one.cut:
+    if found.is_slower[row]:
         return Verdict(case_id, Word.REGRESSED, f"{_percent(change)} slower", **figures)
-    if change < -one.cut:
+    if found.is_red[row] and found.together is not None:
+        count = int((found.change > found.together / 2).sum())
+        together = f"{count} of {len(found.change)} cases slower together, by {_percent(found.together)}"
+        return Verdict(case_id, Word.REGRESSED, together, **figures)
+    if found.is_faster[row]:
         return Verdict(case_id, Word.IMPROVED, f"{_percent(-change)} faster", **figures)
-    if one.visible <= threshold:
+    if found.is_no_slower[row]:
         return Verdict(case_id, Word.PASS, "", **figures)
-    needed = stored.runs_needed(old, known, cases, threshold, alpha)
-    seen = (
-        f"a slowdown below {100 * figures['visible']:.1f} % would not be seen, by the noise of {known.own_by}"
-    )
+    hidden_by, needed = found.hidden_by[row], found.runs_needed[row]
+    if visible <= threshold:
+        way = "slower" if change > 0 else "faster"
+        seen = f"{_percent(abs(change))} {way}, which may be as much as the threshold"
+    else:
+        seen = f"a slowdown below {100 * figures['visible']:.1f} % would not be seen, by {hidden_by}"
     remedy = (
-        "it needs a larger baseline or a quieter machine" if needed is None else f"it needs {needed} runs"
+        "more stored runs, a quieter machine or `paired` would do"
+        if needed is None
+        else f"it needs {needed} new runs"
+        if visible > threshold
+        else "more new runs would tell"
     )
     return Verdict(case_id, Word.INCONCLUSIVE, f"{seen}; {remedy}", **figures)
 
 
 def _percent(change: float) -> str:
-    """A log ratio as a percentage of the faster one."""
-    return f"{significant(100 * math.expm1(change), 2)} %"
+    """A log ratio as a percentage of the faster one, or as times where it is a hundred or more."""
+    ratio = _exp(change)
+    return f"{ratio:.3g} times" if ratio >= 100 else f"{significant(100 * (ratio - 1), 2)} %"
 
 
-def _log(one: Measured | None) -> float | None:
+def _exp(log: float) -> float:
+    """As large as a float can be."""
+    return math.exp(min(log, _LARGEST_LOG))
+
+
+def _log(one: Measured | None) -> float:
     median_s = None if one is None else one.median_s
-    return None if median_s is None else math.log(median_s)
+    return math.nan if median_s is None else math.log(median_s)
 
 
-def _mean(logs: Sequence[float | None]) -> float:
-    return statistics.fmean(one for one in logs if one is not None)
-
-
-def _count(logs: Sequence[float | None]) -> int:
-    return sum(one is not None for one in logs)
+def _mean(logs: Sequence[float]) -> float:
+    return statistics.fmean(one for one in logs if math.isfinite(one))
