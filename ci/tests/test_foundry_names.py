@@ -163,9 +163,10 @@ def test_an_older_name_is_refused_by_its_own_name(lines: str, message: str) -> N
         ("prefix_lm", "true", "True cannot be built: transformers' MPT is causal; write False"),
         ("attn_clip_qkv", "0", "is 0; it must be a finite number above zero"),
         ("attn_type", "multiquery_attention", "'multiquery_attention' cannot be built:"),
-        ("kv_n_head", "2", "has no effect here: is not known to this suite"),
+        ("kv_n_head", "2", "unknown key; did you mean 'n_heads'?"),
+        ("attn_config.kv_n_head", "2", "unknown key; did you mean 'kv_n_heads'?"),
+        ("ffn_config.own", "2", "unknown key; known: expansion_ratio, ffn_act_fn, ffn_hidden_size, ffn_type"),
         ("attn_config.kv_n_heads", "2", "2 cannot be built: transformers' MPT has keys and values for every"),
-        ("attn_config.alibi", "true", "stands beside"),
         ("ffn_config.ffn_hidden_size", "100", "100 cannot be built: transformers' MPT has an MLP of 4 times"),
         (
             "block_overrides",
@@ -183,11 +184,7 @@ def test_what_transformers_mpt_cannot_be_is_refused_by_the_name_in_the_file(
     setting: str, value: str, message: str
 ) -> None:
     """The newer keys of llm-foundry's models too."""
-    if setting in ("kv_n_head", "attn_config.alibi"):
-        suite = read(MOSAIC_GPT, f"model.{setting}={value}")  # far from a name; --set beside the file's
-        assert any(message in line for line in suite.warnings) is (setting == "kv_n_head")
-    else:
-        assert f"model.{setting}: {message}" in refusal(MOSAIC_GPT, f"model.{setting}={value}")
+    assert f"model.{setting}: {message}" in refusal(MOSAIC_GPT, f"model.{setting}={value}")
 
 
 def test_a_setting_wins_over_the_files_older_name() -> None:

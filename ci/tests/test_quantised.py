@@ -142,6 +142,7 @@ def test_a_plain_checkpoint_has_no_such_field(project: pytest.Pytester, fake: Fa
 def test_weights_in_a_format_that_no_engine_runs_are_refused(project: pytest.Pytester, fake: Fake) -> None:
     """Before anything is loaded: else they would be read as what they are not."""
     write_model(project.path, text_config={"quantization_config": {"quant_method": "awq", "bits": 4}})
+    (project.path / "quantised" / "model.safetensors").touch()
     result = project.runpytest("benchmarks", "--model", "quantised", "--weights", "checkpoint")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(

@@ -123,3 +123,24 @@ def test_an_index_of_another_kind_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "model.safetensors.index.json").write_text(text)
     with pytest.raises(CannotLoad, match=r"model\.safetensors\.index\.json is no index of weights"):
         Checkpoint(str(tmp_path))
+
+
+def test_weights_that_are_not_there_are_missed_before_anything_loads(
+    project: pytest.Pytester, fake: type[FakeEngine], tmp_path: Path
+) -> None:
+    """Of a folder, on both ways in; a pickle is none."""
+    folder = tmp_path / "bare"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(LLAMA))
+    (folder / "pytorch_model.bin").write_bytes(b"")
+    lengths = "batch_sizes: [1]\ninput_lengths: [4]\noutput_lengths: [2]\n"
+    model = f"model: {{name: hf_causal_lm, pretrained_model_name_or_path: {folder}}}\n"
+    (project.path / "foundry.yaml").write_text(lengths + model)
+    suite = write_suite(project.path, "m")
+    for way in (("--suite", suite, "--model", str(folder)), ("--suite", "foundry.yaml")):
+        result = project.runpytest("benchmarks", *way, "--weights", "checkpoint")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(
+            ["ERROR: *has no safetensors; leave out --weights checkpoint for random *"]
+        )
+    assert project.runpytest("benchmarks", "--suite", "foundry.yaml", "--collect-only").ret == 0
