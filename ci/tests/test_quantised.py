@@ -10,11 +10,12 @@ import pytest
 
 from ci.tests.conftest import write_suite
 from ci.tests.test_measuring import Fake, only_record
+from fixtures.checkpoint import read_config
 from fixtures.core.quantised import checkpoint_format
 
 pytest_plugins = ["pytester"]
 
-LLAMA = {
+LLAMA: dict[str, Any] = {
     "model_type": "llama", "vocab_size": 128, "hidden_size": 64, "intermediate_size": 96,
     "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64,
 }  # fmt: skip
@@ -149,3 +150,51 @@ def test_weights_in_a_format_that_no_engine_runs_are_refused(project: pytest.Pyt
         ["ERROR: *the weights of quantised are in awq (4-bit), which no engine here*"]
     )
     assert not fake.log
+
+
+@pytest.mark.parametrize(
+    ("name", "beside", "text"),
+    [
+        ("quantize_config.json", {"bits": 4, "group_size": 128}, "gptq (4-bit)"),
+        ("quant_config.json", {"w_bit": 4, "q_group_size": 128}, "awq (4-bit)"),
+        ("hf_quant_config.json", {"quantization": {"quant_algo": "FP8"}}, "modelopt (FP8)"),
+        ("other_config.json", {"bits": 4}, None),
+    ],
+)
+def test_the_format_may_stand_in_a_file_beside_the_config(
+    tmp_path: Path, name: str, beside: dict[str, Any], text: str | None
+) -> None:
+    """As older quantisers wrote it; what the config itself says goes first."""
+    write_model(tmp_path)
+    (tmp_path / "quantised" / name).write_text(json.dumps(beside))
+    assert checkpoint_format(read_config(str(tmp_path / "quantised"))) == text
+    own = {**LLAMA, "quantization_config": FP8}
+    (tmp_path / "quantised" / "config.json").write_text(json.dumps(own))
+    assert read_config(str(tmp_path / "quantised")) == own
+
+
+@pytest.mark.slow
+def test_weights_in_another_format_than_the_config_says_are_refused(tmp_path: Path) -> None:
+    """Tensors of other names would leave the model's own random; one's own head is nobody's concern."""
+    from safetensors.torch import load_file, save_file
+
+    from fixtures.core import library
+    from fixtures.core.case import Case, EngineSpec, ModelSpec, Point
+    from fixtures.engines.hf import HfEngine
+    from fixtures.engines.protocol import CannotLoad
+
+    def case(weights: str | None) -> Case:
+        model = ModelSpec("small", LLAMA, weights=weights)
+        return Case(model, library.hardware("cpu"), 1, EngineSpec("hf"), Point(1, 4, 2))
+
+    hf = HfEngine()
+    hf.load(case(None), seed=17)
+    hf.model.save_pretrained(tmp_path)
+    whole = load_file(tmp_path / "model.safetensors")
+    without_head = {name: tensor for name, tensor in whole.items() if name != "lm_head.weight"}
+    save_file(without_head, tmp_path / "model.safetensors", {"format": "pt"})
+    HfEngine().load(case(str(tmp_path)), seed=17)
+    packed = {name.replace("down_proj.weight", "down_proj.qweight"): t for name, t in whole.items()}
+    save_file(packed, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(CannotLoad, match=r"no tensor model\.layers\.0\.mlp\.down_proj\.weight and 1 more"):
+        HfEngine().load(case(str(tmp_path)), seed=17)
