@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fixtures.core.architecture import fingerprint as fingerprint_of
 from fixtures.core.histories import part
 
 _LIBRARIES = {"deepspeed": ("torch", "transformers", "deepspeed")}
@@ -39,9 +40,20 @@ def difference(
     for name, value in ours.items():
         if theirs.get(name) != value:
             if isinstance(value, Mapping):
+                if _is_one_model(value, theirs.get(name)):
+                    continue
                 return f"{name} is another one"
             return f"{name} is {_shown(value)}, {whose} is {_shown(theirs.get(name))}"
     return None
+
+
+def _is_one_model(ours: Mapping[str, Any], theirs: Any) -> bool:
+    """Whether two differ only in how the config of one architecture is written."""
+    if not isinstance(theirs, Mapping):
+        return False
+    both = [{name: one[name] for name in one if name != "architecture"} for one in (ours, theirs)]
+    architectures = [fingerprint_of(one.get("architecture")) for one in (ours, theirs)]
+    return both[0] == both[1] and None not in architectures and architectures[0] == architectures[1]
 
 
 def _shown(value: object) -> str:

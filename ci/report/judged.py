@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ci.curves import Sample
@@ -17,25 +17,30 @@ class Judged:
     """Runs, the oldest first, and what was found of them so far: the run's place -> case id -> verdict."""
 
     runs: Sequence[History]
+    ids: Mapping[int, set[str]]  # of a run, by its id(), those of its cases, models of one name apart
     _found: dict[int, dict[str, str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, samples: Iterable[Sample]) -> Judged:
         """All runs of these samples."""
-        runs = {id(one.history): one.history for one in samples if one.history is not None}
-        return cls(sorted(runs.values(), key=lambda run: (run.taken, run.file.name)))
+        runs: dict[int, History] = {}
+        ids: dict[int, set[str]] = {}
+        for one in samples:
+            if one.history is not None:
+                runs[id(one.history)] = one.history
+                ids.setdefault(id(one.history), set()).add(one.case_id)
+        return cls(sorted(runs.values(), key=lambda run: (run.taken, run.file.name)), ids)
 
     def __post_init__(self) -> None:
-        """Places and cases by run, so that none is looked for twice."""
+        """The place of each run, so that none is looked for twice."""
         self.places = {id(run): place for place, run in enumerate(self.runs)}
-        self._ids = [{one.case_id for one in run.measured} for run in self.runs]
 
     def verdict(self, run: History, case_id: str) -> str | None:
         """The verdict in one word; None where no run before it has a case of it."""
         place = self.places[id(run)]
         if place not in self._found:
-            ours = self._ids[place] | run.outcomes.keys() | run.failed.keys()
-            before = [self.runs[i] for i in range(place) if self._ids[i] & ours][-BEFORE:]
+            ours = self.ids[id(run)]
+            before = [one for one in self.runs[:place] if self.ids[id(one)] & ours][-BEFORE:]
             verdicts = judge([run], before) if before else []
             self._found[place] = {one.case_id: str(one.word) for one in verdicts}
         return self._found[place].get(case_id)

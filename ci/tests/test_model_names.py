@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from ci.curves import curves, newest, read_samples
+from ci.gate.fingerprint import difference, fingerprint
 from ci.gate.trends import changes
 from ci.pick.__main__ import main as pick
 from ci.report.__main__ import main as report
 from ci.report.figures import figures
+from ci.report.judged import Judged
 from ci.report.page.data import page_data
 from ci.tests.report_histories import record, write
 from fixtures.core.histories import read_history
@@ -99,6 +101,23 @@ def test_a_trend_follows_one_model(tmp_path: Path) -> None:
         runs.append(read_history(file))
     found, followed, short = changes(runs)
     assert (found, followed, short) == ([], 2, 0)
+
+
+def test_a_run_is_judged_by_those_of_its_own_model(tmp_path: Path) -> None:
+    """Ten of another model in between do not crowd them out; a config in another form is the same model's."""
+    saved = {**SMALL, "transformers_version": "4.47.0"}
+    for k in range(15):
+        architecture = SMALL if k < 4 else saved if k == 14 else LARGE
+        made = of_model(architecture, 1, 0.1 * (1 + k % 4 / 1000) if architecture is not LARGE else 3.0 + k)
+        write(tmp_path / f"r{k:02}.json", [made], f"2026-11-{k + 1:02}T10:00:00+00:00")
+    samples = read_samples([tmp_path])
+    judged = Judged.of(samples)
+    newest_run = next(one.history for one in samples if one.file == "r14.json")
+    assert newest_run is not None
+    assert judged.verdict(newest_run, made["case"]["id"]) == "PASS"
+    ours, theirs = fingerprint(of_model(SMALL, 1, 1.0)), fingerprint(of_model(saved, 1, 1.0))
+    assert difference(ours, theirs) is None
+    assert difference(ours, fingerprint(of_model(LARGE, 1, 1.0))) == "model is another one"
 
 
 def told(*models: tuple[dict[str, Any], int | None], names: str = "final") -> list[str]:
