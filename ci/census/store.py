@@ -21,6 +21,8 @@ _OF = {
     "deepspeed": ("transformers", "deepspeed"),
 }  # what a split depends on
 
+NOT_RUN = "hf does not run it"
+
 Findings = dict[str, dict[str, dict[str, Any]]]  # type -> engine -> finding
 
 

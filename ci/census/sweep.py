@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ci.census import trying
-from ci.census.store import Census
+from ci.census.store import NOT_RUN, Census
 from ci.census.tiny import LAYERS, as_decoder, tiny
 from fixtures.core.case import ModelSpec
 from fixtures.core.errors import InputError, in_one_line
@@ -51,7 +51,7 @@ def _work(census: Census, engine: str, todo: queue.SimpleQueue[str], say: Say) -
                     return
                 start = time.monotonic()
                 if engine != "hf" and not census.runs(name):
-                    finding = {"outcome": "not known", "reason": "hf does not run it"}
+                    finding = {"outcome": "not known", "reason": NOT_RUN}
                 else:
                     finding = find(name, engine, workers, Path(folder))
                 census.note(name, engine, finding)

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ci.census.store import ENGINES, Census
+from ci.census.store import ENGINES, NOT_RUN, Census
 
 README = Path(__file__).with_name("README.md")
 BEGIN, END = "<!-- census: python -m ci.census -->", "<!-- end of census -->"
@@ -33,7 +33,7 @@ def counts(census: Census) -> str:
         lines.append(
             f"`{engine}` over two devices: {found['works']} work, {found['cannot']} cannot be split"
             + (f", {found['no plan']} have no plan" if engine == "hf_tp" else "")
-            + f", {sum(found.values()) - found['works'] - found['cannot'] - found['no plan']} were not tried."
+            + f", {sum(found.values()) - found['works'] - found['cannot'] - found['no plan']} are not known."
         )
     made = ", ".join(f"{package} {version}" for package, version in census.versions.items())
     return "\n\n".join([*lines, f"Made on {census.date} with {made}."])
@@ -65,10 +65,12 @@ def _outcome(finding: Finding) -> str:
 
 
 def _split(finding: Finding) -> str:
-    if finding["outcome"] == "cannot":
-        return _short(finding["reason"])
-    outcome = str(finding["outcome"])
-    return {"refused": "", "not known": ""}.get(outcome, outcome)
+    outcome, reason = str(finding["outcome"]), str(finding.get("reason"))
+    if outcome == "cannot":
+        return _short(reason)
+    if outcome in ("not known", "failed"):
+        return "" if reason == NOT_RUN else f"{outcome}: {_short(reason)}"
+    return "" if outcome == "refused" else outcome
 
 
 def _short(text: str) -> str:

@@ -82,9 +82,9 @@ def test_the_table_has_a_row_a_type_and_counts_first(census: Census) -> None:
         "makes decoders of them, 1 fail. "
         "Of those measured, 2 have a bound, 2 a plan."
     )
-    assert lines[5] == "`deepspeed` over two devices: 1 work, 2 cannot be split, 2 were not tried."
+    assert lines[5] == "`deepspeed` over two devices: 1 work, 2 cannot be split, 2 are not known."
     assert lines[7] == (
-        "`hf_tp` over two devices: 2 work, 0 cannot be split, 2 have no plan, 1 were not tried."
+        "`hf_tp` over two devices: 2 work, 0 cannot be split, 2 have no plan, 1 are not known."
     )
     rows = [line for line in lines if line.startswith("| `")]
     assert rows == [
