@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from ci.tests.conftest import ROOT
 from ci.tests.fake_engine import FakeEngine
 from ci.tests.test_bad_input import ends_with_one_line
+from fixtures.checkpoint import read_config
 from fixtures.core.architectures import causal_class, config_class, model_types
 from fixtures.core.causal import check_causal, text_part
 from fixtures.core.errors import InputError
@@ -213,6 +215,7 @@ def test_another_head_is_told(name: str) -> None:
     """The model beneath is the same, and a language model's head takes its place."""
     config: dict[str, Any] = {"model_type": "llama", "architectures": [name]}
     assert check_causal(config) == (f"measured as LlamaForCausalLM; the checkpoint is {name}",)
+    assert check_causal({**config, "architectures": name}) == check_causal(config)
 
 
 def test_of_a_model_of_several_parts_it_is_said_what_is_measured() -> None:
@@ -227,6 +230,9 @@ def test_of_a_model_of_several_parts_it_is_said_what_is_measured() -> None:
         "measured as its text part, emu3_text_model; nothing of vq is built",
     )
     assert check_causal({"model_type": "gemma3", "text_config": {}}) == ()
+    with_images = ("measured with text alone; vision is built and has no work",)
+    assert check_causal({"model_type": "git", "vision_config": {}}) == with_images
+    assert check_causal({"model_type": "dbrx", "attn_config": {}, "ffn_config": {}}) == ()
 
 
 def test_the_text_part_is_where_transformers_finds_it() -> None:
@@ -236,6 +242,20 @@ def test_the_text_part_is_where_transformers_finds_it() -> None:
     assert text_part("gemma3", {}) == ("gemma3_text", {})
     assert text_part("fuyu", {"text_config": {"model_type": "llama"}}) == ("llama", {"model_type": "llama"})
     assert text_part("musicgen", {}) == ("musicgen_decoder", {})
+
+
+@pytest.mark.parametrize("layer_types", [["full_attention", "sliding_attention"], None])
+def test_a_type_is_the_one_that_the_auto_class_takes_it_for(
+    tmp_path: Path, layer_types: list[str] | None
+) -> None:
+    """Its own reader, given the same folder."""
+    from transformers import AutoConfig
+
+    config: dict[str, Any] = {"model_type": "mistral", "num_hidden_layers": 2}
+    config.update({"layer_types": layer_types} if layer_types else {})
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    taken = AutoConfig.from_pretrained(tmp_path).model_type
+    assert read_config(str(tmp_path))["model_type"] == taken == ("ministral" if layer_types else "mistral")
 
 
 @pytest.mark.parametrize("way", ["model", "suite", "foundry"])

@@ -73,10 +73,14 @@ def test_a_config_is_read_however_it_was_saved(tmp_path: Path, text: str) -> Non
     assert read_config(str(tmp_path)) == {"a": [0.0, INF]}
 
 
-@pytest.mark.parametrize("content", ['{"a": infinity}', '{"a": 1,}', "[1]", "\ufeff", '{"a": "\udc80"}'])
-def test_what_is_no_config_is_one_line(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [b'{"a": infinity}', b'{"a": 1,}', b"[1]", b"\xef\xbb\xbf", b'{"a": "\x80"}'],
+    ids=["word", "comma", "list", "nothing", "bytes"],
+)
+def test_what_is_no_config_is_one_line(tmp_path: Path, content: bytes) -> None:
     """As before: no JSON, no mapping, nothing, no UTF-8."""
-    (tmp_path / "config.json").write_bytes(content.encode(errors="surrogateescape"))
+    (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(InputError, match=r"its config.json (cannot be read|is no mapping)"):
         read_config(str(tmp_path))
 
