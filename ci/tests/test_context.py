@@ -167,7 +167,8 @@ def test_a_case_over_it_is_refused_where_the_lengths_stand(
     asked = ["--model", "it"] if way == "model" else []
     line = ends_with_one_line(project, "--suite", "mine.yaml", *asked)
     assert line.startswith("ERROR: mine.yaml:1: ")
-    assert line.endswith("input 6 + output 3 is 9 tokens, over the context of it (8); shorten the lengths")
+    by = ", by --model it: text_config.max_position_embeddings" if way == "model" else ""
+    assert line.endswith(f"is 9 tokens, over the context of it (8{by}); shorten the lengths")
 
 
 @pytest.mark.slow

@@ -173,12 +173,14 @@ def test_definitions_can_stand_in_the_suite_itself() -> None:
         ("models: [mpt7b]\nsweeps: [latency]\nseed: -1", "s.yaml:3: seed: is -1; it must be at least 0"),
         (
             "models: [{name: mpt7b, architecture: {model_type: mpt}}, mpt7b]\nsweeps: [latency]",
-            "s.yaml:1: two different definitions are named 'mpt7b'; every case needs an id of its own",
+            "s.yaml:1: models: two different definitions are named 'mpt7b'; "
+            "every case needs an id of its own",
         ),
         (
             "entries:\n- {models: [mpt7b], engines: [hf], sweeps: [latency]}\n"
             "- {models: [mpt7b], engines: [{name: hf, dtype: float32}], sweeps: [latency]}",
-            "s.yaml:1: two different definitions are named 'hf'; every case needs an id of its own",
+            "s.yaml:3: entries.engines.name: two different definitions are named 'hf'; "
+            "every case needs an id of its own",
         ),
     ],
 )

@@ -374,7 +374,7 @@ def test_max_that_cannot_be_worked_out_asks_for_a_number(text: str, machine: Mac
     line = text.count("\n") + 3
     model = next(name for name in ("tiny", "own", "mpt7b") if name in text)
     assert str(caught.value) == (
-        f"s.yaml:{line}: sweeps: batch size 'max' cannot be worked out for {model} "
+        f"s.yaml:{line}: sweeps.batch_sizes: batch size 'max' cannot be worked out for {model} "
         f"on {machine.hardware.name}: parameters, "
         "kv_values_per_token or the memory is not known, or the cache is off; write a number"
     )
@@ -394,8 +394,8 @@ sweeps:
     with pytest.raises(InputError) as caught:
         here(text.format(49), on("l4"))
     assert str(caught.value) == (
-        "s.yaml:4: sweeps: input 2000 + output 49 is 2049 tokens, over the context of llama7b (2048); "
-        "shorten the lengths"
+        "s.yaml:5: sweeps.input_lengths: input 2000 + output 49 is 2049 tokens, "
+        "over the context of llama7b (2048); shorten the lengths"
     )
 
 
@@ -404,7 +404,7 @@ def test_a_sweep_of_the_library_that_is_too_long_is_named_by_its_file() -> None:
     with pytest.raises(InputError) as caught:
         here("models: [falcon7b]\nsweeps: [latency]", on("l4"))
     assert str(caught.value) == (
-        "yamls/sweeps/latency.yaml:1: input 2048 + output 1001 is 3049 tokens, "
+        "yamls/sweeps/latency.yaml:3: input_lengths: input 2048 + output 1001 is 3049 tokens, "
         "over the context of falcon7b (2048); shorten the lengths"
     )
 
