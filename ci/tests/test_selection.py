@@ -135,6 +135,13 @@ def test_three_ranks_on_two_cores_are_of_no_library(
     result.stdout.fnmatch_lines(["nothing to run: *-k '2xcpu'; it would run on 2xcpu (*"])
 
 
+def test_a_machine_is_not_said_to_be_what_it_lacks(project: pytest.Pytester) -> None:
+    """Where the cases that it has are left out by a mark."""
+    suite = write_suite(project.path, "m", hardware=["1xcpu"])
+    result = project.runpytest("benchmarks", "--collect-only", "-q", "--suite", suite, "-m", "harness")
+    result.stdout.fnmatch_lines(["nothing to run: *no other hardware would change that*"])
+
+
 def test_a_word_that_matches_nothing_anywhere_says_so(project: pytest.Pytester) -> None:
     """No hardware would help against a typing error."""
     result = project.runpytest("benchmarks", "--collect-only", "-q", "-k", "mtp30b")
