@@ -312,6 +312,29 @@ def test_peaks_measured_in_a_bad_moment_are_measured_again(project: pytest.Pytes
     assert measured == {"flops_per_s": 2e12, "bandwidth_bytes_per_s": 2e12}
 
 
+def test_one_line_under_the_tables_says_what_an_emulated_dtype_costs(
+    project: pytest.Pytester, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two cases in bf16 at 10 GFLOP/s where fp32 makes 100, of which the bound is; it is in each record."""
+    monkeypatch.setattr("fixtures.machine._processor", lambda: ("X (AVX2)", "AVX2"))
+    rates = {"bfloat16_flops_per_s": 1e10, "float32_flops_per_s": 1e11}
+    fake.work, fake.law = GPU_WORK, Law(prefill_s=2.0, token_s=0.02)
+    fake.peaks[:] = [{**rates, "read_bytes_per_s": 1e12, "copy_bytes_per_s": 1e12}]
+    suite = write_suite(project.path, "m", input_lengths=[10], output_lengths=[4], batch_sizes=[1, 2])
+    result = run(project, "--suite", suite)
+    lines = [line for line in result.outlines if line.startswith("bf16 ")]
+    assert lines == [
+        "bf16 is emulated on this CPU (AVX2): its products reach 10.0 GFLOP/s where fp32 makes 100; cases in "
+        "fp32 (engine hf_fp32) show what it can do"
+    ]
+    for bench in histories(project.path)[0]["benchmarks"]:
+        record = bench["extra_info"]
+        batch = record["case"]["batch_size"]
+        assert record["limits"]["prefill_bound_s"] == pytest.approx(batch * 10 * 1e9 / 1e11)
+        assert record["limits"]["peaks"]["emulated"] == lines[0]
+        assert record["machine"]["reported_name"] == "X (AVX2)"
+
+
 def test_within_the_error_of_the_peaks_nothing_is_impossible(project: pytest.Pytester, fake: Fake) -> None:
     """4 % under the bound."""
     fake.work, fake.peaks[:], fake.law = GPU_WORK, [SLOW_GPU], Law(prefill_s=0.02, token_s=0.00096)
