@@ -383,6 +383,9 @@ OTHER_VALUES = {
     "autocast_dtype": "fp16",
     "model.no_bias": "false",
     "model.attn_config.alibi": "false",
+    "width": "128",
+    "model.d_model": "128",
+    "model.n_heads": "8",
     "model.pretrained_model_name_or_path": "folder/Some.Model/",
 }
 
