@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.core.architectures import config_class
+from fixtures.core.architectures import config_class, with_floats
 from fixtures.core.errors import InputError
 from fixtures.core.node import Plain, as_node
 from fixtures.core.overrides import merge_overrides, overrides_name
@@ -154,6 +154,17 @@ def test_a_config_of_code_that_is_not_transformers_may_have_any_key() -> None:
     }
 
 
+def test_a_whole_number_in_a_field_of_floats_is_one() -> None:
+    """transformers 5 refuses it, and llm-foundry's files and transformers 4 have written them."""
+    mpt = {"attn_config": {"clip_qkv": 6, "alibi_bias_max": 8}, "n_layers": 2, "layer_norm_epsilon": 1}
+    changed = with_floats(mpt, config_class("mpt"))
+    assert changed == mpt
+    assert type(changed["attn_config"]["clip_qkv"]) is type(changed["layer_norm_epsilon"]) is float
+    assert type(changed["attn_config"]["alibi_bias_max"]) is type(changed["n_layers"]) is int
+    llama = with_floats({"attention_dropout": 0, "rms_norm_eps": 1, "mlp_bias": True}, config_class("llama"))
+    assert [type(value) for value in llama.values()] == [int, float, bool]
+
+
 def name(overrides: dict[str, Plain]) -> str:
     """What overrides add to a name."""
     return overrides_name(as_node(overrides, "f.yaml:9"))
@@ -224,6 +235,7 @@ def as_foundry(config: Any, overrides: Mapping[str, Any]) -> Any:
     [
         (CLIPPED, {"attn_config": {"alibi_bias_max": 4}, "num_hidden_layers": 1}),
         ({"model_type": "mpt"}, {"attn_config": {"clip_qkv": 3.0, "softmax_scale": 0.5}}),
+        ({"model_type": "mpt", "attn_config": {"clip_qkv": 6}}, {"n_layers": 1}),
         (
             {"model_type": "dbrx", "ffn_config": {"moe_num_experts": 4}},
             {"ffn_config": {"moe_top_k": 2}, "attn_config": {"kv_n_heads": 2}},
