@@ -128,7 +128,7 @@ def test_ranks_that_a_launcher_started_cannot_be_isolated(
     project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One line, exit code 4."""
-    for name, value in {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}.items():
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}.items():
         monkeypatch.setenv(name, value)
     result = project.runpytest_subprocess("benchmarks", "--isolate")
     assert result.ret == 4
