@@ -11,6 +11,9 @@ import pytest
 from ci.census import __main__ as command
 from ci.census import store, table
 from ci.census.store import Census
+from ci.tests.conftest import ROOT
+from fixtures.core.architectures import mapped_types
+from fixtures.core.splitting import TRIED
 
 MEASURED = {"outcome": "measured", "bound": None, "planned": True}
 UNBOUND = {"outcome": "measured", "bound": "its forward returns no cache", "planned": False}
@@ -109,6 +112,24 @@ def test_bad_input_is_one_line(arguments: list[str], said: str, capsys: pytest.C
     """Before anything is tried."""
     assert command.main(arguments) == 4
     assert said in capsys.readouterr().err
+
+
+def test_the_committed_census_is_of_the_locked_versions_and_of_every_type() -> None:
+    """A new version of transformers or DeepSpeed asks for a new census."""
+    lock = (ROOT / "ci" / "requirements.lock").read_text(encoding="utf-8")
+    committed = Census()
+    for package in ("transformers", "deepspeed"):
+        assert f"{package}=={committed.versions[package]}" in lock
+    if committed.versions["transformers"] == store.installed()["transformers"]:
+        assert sorted(committed.types) == sorted(mapped_types())
+    assert all(set(of_type) == set(store.ENGINES) for of_type in committed.types.values())
+
+
+def test_table_and_list_of_splits_are_those_of_the_committed_census() -> None:
+    """Written by the same command."""
+    readme = table.README.read_text(encoding="utf-8")
+    assert readme == table.with_table(readme, Census())
+    assert TRIED.read_text(encoding="utf-8") == store.splits(Census())
 
 
 class Here:
