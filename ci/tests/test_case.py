@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures.core import case as case_module
-from fixtures.core import fit, foundry, hardware, library, node, stats, suite, sweep
+from fixtures.core import driver, fit, foundry, hardware, library, node, stats, suite, sweep
 from fixtures.core.case import (
     ATTENTIONS,
     DTYPE_BYTES,
@@ -174,7 +174,7 @@ def test_equal_cases_are_one_key_and_different_ones_are_not() -> None:
 
 VALUE_CLASSES = [
     value
-    for module in (case_module, fit, foundry, hardware, node, stats, suite, sweep)
+    for module in (case_module, driver, fit, foundry, hardware, node, stats, suite, sweep)
     for value in vars(module).values()
     if isinstance(value, type) and dataclasses.is_dataclass(value) and value.__module__ == module.__name__
 ]
