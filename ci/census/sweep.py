@@ -80,7 +80,7 @@ def find(model_type: str, engine: str, workers: trying.Workers, folder: Path) ->
             return refused
         model = switched
     if engine != "hf":
-        return trying.split(model, engine, workers)
+        return trying.split(model, engine, workers, folder)
     found = trying.measured(model, workers)
     return {**found, **refused, "as_decoder": found["outcome"]} if refused else found
 
