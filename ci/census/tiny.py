@@ -76,6 +76,7 @@ def _own(model_type: str, layers: int) -> dict[str, Any]:
         "fuyu": {"patch_size": 4},
         "gemma3n_text": {"num_kv_shared_layers": 0},
         "gpt_neo": {"attention_types": [[["global", "local"], layers // 2]]},
+        "granitemoehybrid": {"layer_types": ["linear_attention", "full_attention"] * (layers // 2)},
         "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
         "lfm2_moe": {"layer_types": ["conv", "full_attention"] * (layers // 2)},
         "mamba2": {"num_heads": 16},
@@ -84,6 +85,7 @@ def _own(model_type: str, layers: int) -> dict[str, Any]:
             "indexer_compress_ratio": 4,
         },
         "reformer": {"is_decoder": True, "axial_pos_shape": [16, 20], "axial_pos_embds_dim": [32, 96]},
+        "recurrent_gemma": {"block_types": ["recurrent", "attention"]},
         "zamba": {
             "num_hidden_layers": 2 * layers, "layers_block_type": ["linear_attention", "hybrid"] * layers,
         },

@@ -129,11 +129,12 @@ def _with_weights(model: ModelSpec, folder: Path) -> ModelSpec:
 def _is_of_type(reason: str, case: Case) -> bool:
     """Whether a larger model of the type could not be split either.
 
-    Where little of the small one stays whole, it is to be seen how little that is of another one.
+    Where little of the small one stays whole, it is to be seen how little that is of another one; experts are
+    most of any.
     """
     whole = re.search(r"matrices are whole on a rank, (\d+)% of the model", reason)
     if whole is not None:
-        return int(whole[1]) >= MUCH_WHOLE
+        return int(whole[1]) >= MUCH_WHOLE or ".experts." in reason
     return not reason.startswith(f"{case.load_key} cannot be set up")
 
 
