@@ -20,6 +20,13 @@ ROOT = Path(__file__).resolve().parents[2]
 _NUMBERS = itertools.count()
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """An id that can be printed and sent: pytest.ini keeps pytest from escaping those of the suite's cases."""
+    if isinstance(val, str) and not val.isprintable():
+        return val.encode("unicode_escape").decode()
+    return None
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_xdist() -> Iterator[None]:
     """Sessions that a test starts are nobody's workers, whatever this one is: else they measure nothing."""

@@ -88,7 +88,6 @@ def test_what_was_found_is_kept_for_all_that_it_depends_on(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "text",
     ["", "{", "[]", "3", '{"largest": 2}', '{"largest": 1, "key": {}, "tried": []}', "[" * 10**5, "\udcff"],
-    ids=["empty", "torn", "list", "number", "alone", "another", "deep", "half a letter"],
 )
 def test_a_file_that_holds_none_is_one_line(tmp_path: Path, text: str) -> None:
     """It says what to do."""
