@@ -21,7 +21,7 @@ _NUMBERS = itertools.count()
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
-    """An id that can be printed and sent: pytest.ini keeps pytest from escaping those of the suite's cases."""
+    """An id that can be printed and sent: pytest.ini keeps pytest from escaping ids."""
     if isinstance(val, str) and not val.isprintable():
         return val.encode("unicode_escape").decode()
     return None

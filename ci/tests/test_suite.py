@@ -121,7 +121,7 @@ def test_definitions_can_stand_in_the_suite_itself() -> None:
         (
             "models: [{name: A-1, architecture: {model_type: mpt}}]\nsweeps: [latency]",
             "s.yaml:1: models.name: 'A-1' cannot be part of a case id; "
-            "use lower case letters and digits, joined by single underscores",
+            "use lower case letters and digits, joined by single underscores, such as 'a_1'",
         ),
         (
             "models: [mpt7b]\nengines: [{name: x, knd: hf}]\nsweeps: [latency]",

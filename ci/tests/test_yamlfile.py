@@ -547,7 +547,7 @@ def node(value: Plain) -> Node:
             Node.name,
             "A-b",
             "'A-b' cannot be part of a case id; "
-            "use lower case letters and digits, joined by single underscores",
+            "use lower case letters and digits, joined by single underscores, such as 'a_b'",
         ),
         (Node.integer, 1.0, "must be a whole number of at least 1, and is a number"),
         (Node.integer, True, "must be a whole number of at least 1, and is true or false"),
@@ -581,7 +581,7 @@ def test_a_value_of_the_right_kind_is_given_back() -> None:
     assert node({"a": {"b": [None]}}).plain() == {"a": {"b": [None]}}
 
 
-@pytest.mark.parametrize("name", ["", "_a", "a_", "a__b", "a b", "a.b", "é", "a\n", "Ab"])
+@pytest.mark.parametrize("name", ["", "_a", "a_", "a__b", "a b", "a.b", "a\n", "Ab"])
 def test_a_name_that_cannot_be_part_of_an_id_is_refused(name: str) -> None:
     """The grammar of case ids."""
     with pytest.raises(InputError):
