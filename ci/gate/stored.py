@@ -101,6 +101,9 @@ def decide(
     """
     if taken is None:
         taken = np.zeros(old.shape[1], np.intp), np.zeros(new.shape[1], np.intp)
+    has_any, new_has_any = (np.isfinite(side).any(axis=0) for side in (old, new))
+    old, new = old[:, has_any], new[:, new_has_any]
+    taken = taken[0][has_any], taken[1][new_has_any]
     one = _Comparison(old, new, taken, threshold, alpha)
     slower, faster = one.cut(one.new_counts, one.upper), one.cut(one.new_counts, one.lower)
     change, place = one.change, one.place

@@ -190,3 +190,16 @@ def test_what_is_found_beats_a_test_case_by_case() -> None:
     """Student's t case by case finds 99 of 100 where it is quiet, 88 where 1 % of values are 30 % high."""
     assert of_stored(TUNED["quiet"], 100, seed=21).found >= 99
     assert of_stored(TUNED["1 % of values +30 %"], 100, seed=21).found > 88
+
+
+def test_runs_without_any_of_the_cases_tell_nothing() -> None:
+    """Other suites' runs among the stored ones, and a new one: the decision is that without them."""
+    rng = np.random.default_rng(11)
+    logs = rng.normal(0, 0.004, (9, 13))
+    logs[2, 4] = math.nan
+    gap = np.full((9, 2), math.nan)
+    old, new = np.hstack([logs[:, :3], gap, logs[:, 3:10]]), np.hstack([gap, logs[:, 10:]])
+    one = decide(logs[:, :10], logs[:, 10:], threshold=FIVE, alpha=0.01)
+    other = decide(old, new, threshold=FIVE, alpha=0.01)
+    assert other.visible.tolist() == one.visible.tolist()
+    assert np.isfinite(other.visible).all()

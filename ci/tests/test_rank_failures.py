@@ -37,6 +37,7 @@ class Session:
     folder: Path
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
     process: subprocess.Popen[str] | None = None
+    before: set[Path] = field(default_factory=lambda: segments())
 
     def start(self, *arguments: str, command: tuple[str, ...] = (sys.executable, "-m"), **env: str) -> None:
         """Start it; what it writes goes to `log`."""
@@ -93,8 +94,13 @@ class Session:
         while self.processes() and time.monotonic() < end:
             time.sleep(0.1)
         assert self.processes() == []
-        assert list(Path("/dev/shm").glob(f"deepspeed_allreduce_buffer_{os.getuid()}_*")) == []
+        assert segments() <= self.before
         assert list((self.folder / "tmp").glob("ranks_*")) == []
+
+
+def segments() -> set[Path]:
+    """DeepSpeed's shared memory of this user, that of other sessions included."""
+    return set(Path("/dev/shm").glob(f"deepspeed_allreduce_buffer_{os.getuid()}_*"))
 
 
 @pytest.fixture
@@ -259,7 +265,7 @@ def test_when_pytest_is_killed_its_ranks_end_too(
     while session.processes() and time.monotonic() < end:
         time.sleep(0.1)
     assert session.processes() == []
-    assert list(Path("/dev/shm").glob(f"deepspeed_allreduce_buffer_{os.getuid()}_*")) == []
+    assert segments() <= session.before
 
 
 def test_in_a_launched_session_a_failed_rank_ends_it_and_what_is_finished_stays(session: Session) -> None:
