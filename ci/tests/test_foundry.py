@@ -658,7 +658,7 @@ def test_a_key_that_nothing_refers_to_is_warned_of() -> None:
     """And one that is referred to is not."""
     text = f"{MPT}own: 1\nother: [1]\n"
     line = len(MPT.splitlines())
-    unknown = "has no effect here: is not known to this suite, and nothing refers to it"
+    unknown = "has no effect here: is not known to this suite, and no ${...} refers to it"
     assert set(read(text).warnings) - set(read(MPT).warnings) == {
         f"f.yaml:{line + 1}: own: {unknown}",
         f"f.yaml:{line + 2}: other: {unknown}",

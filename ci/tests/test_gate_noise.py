@@ -9,9 +9,10 @@ import pytest
 from scipy import stats
 
 from ci.gate.families import APART, TUNED
-from ci.gate.rates import of_stored
+from ci.gate.rates import STORED_HEAD, of_stored
 from ci.gate.spread import Tail, drift, moderated, noisier_today, shared_by_run, winsorised
 from ci.gate.stored import decide, spells
+from ci.tests.conftest import ROOT
 
 FIVE = math.log1p(0.05)
 
@@ -203,3 +204,14 @@ def test_runs_without_any_of_the_cases_tell_nothing() -> None:
     other = decide(old, new, threshold=FIVE, alpha=0.01)
     assert other.visible.tolist() == one.visible.tolist()
     assert np.isfinite(other.visible).all()
+
+
+def test_the_readmes_table_is_what_the_command_writes() -> None:
+    """The row that takes a second is worked out again, digit by digit; every kind of noise has one."""
+    text = (ROOT / "ci/gate/README.md").read_text()
+    rows = text[text.index(STORED_HEAD[0]) :].partition("\n\n")[0].splitlines()
+    assert tuple(rows[:2]) == STORED_HEAD
+    names = {row.split("|")[1].strip() for row in rows}
+    assert {*TUNED, *(f"apart: {name}" for name in APART)} <= names
+    cells = of_stored(TUNED["quiet"], 1000, cases=1).cells()
+    assert f"| quiet | 10, 3, 1 | {' | '.join(cells)} |" in rows

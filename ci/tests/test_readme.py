@@ -137,6 +137,17 @@ def test_the_table_of_bounds_is_that_of_its_history() -> None:
     assert "\n".join(limits_table(records)) in READMES
 
 
+def test_the_table_of_a_cpu_that_emulates_bf16_is_that_of_its_histories() -> None:
+    """The peak is that of fp32 for both engines, and neither goes beyond it."""
+    records = [bench["extra_info"] for bench in baselines("avx2")]
+    assert len(records) == 12
+    shares = [record["limits"][name] for record in records for name in ("of_bound", "mfu", "mbu")]
+    assert max(one for one in shares if one is not None) < 1
+    rates = [record["limits"]["peaks"]["by_dtype"]["float32"] for record in records]
+    assert [record["limits"]["peaks"]["measured"]["flops_per_s"] for record in records] == rates
+    assert "\n".join(limits_table(records)) in READMES
+
+
 def test_the_table_of_several_devices_is_that_of_the_history() -> None:
     """Both engines are in it, and each has its speed-up."""
     records = [bench["extra_info"] for bench in baselines("default")]
