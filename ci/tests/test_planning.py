@@ -25,6 +25,7 @@ from fixtures.core.case import Case, EngineSpec, HardwareSpec, ModelSpec, Point
 from fixtures.core.counts import find_counts
 from fixtures.core.memory import predict
 from fixtures.core.past import DEFAULT_EFFICIENCY, Past, Seen, of_machine, read_seen
+from fixtures.core.past import seen as past_seen
 from fixtures.core.planning import CHECKED_TOKENS, LOAD_BYTES_PER_S, LOAD_START_S, Planner, plan_lines
 from fixtures.core.sweep import Machine
 from fixtures.core.tables import plan_table
@@ -109,6 +110,22 @@ def test_a_load_that_was_never_seen_is_worked_out() -> None:
     assert (big.fit, big.short_in, big.total_s) == ("no", "prefill", None)
     assert first.load_s == pytest.approx(LOAD_START_S + 2 * (MPT.parameters or 0) / LOAD_BYTES_PER_S)
     assert second.load_s == 0
+
+
+def test_rounds_that_were_all_disturbed_count_only_where_there_are_no_others() -> None:
+    """A session beside a busy one may take a hundred times as long; one calm record outweighs two such."""
+    one = case()
+    busy = [seen(one, 0.002, disturbed=True)] * 2
+    assert Past((*busy, seen(one, 0.4))).efficiency(one) == (0.4, "case")
+    assert Past(tuple(busy)).efficiency(one) == (0.002, "case")
+    folder = ROOT / "ci/baselines/1xcpu"
+    calm = read_seen([folder / "avx2_20261128.json"])
+    assert not any(record.disturbed for record in calm)
+    values = json.loads((folder / "avx2_20261128.json").read_text())["benchmarks"][0]["extra_info"]
+    values["state"]["disturbed"] = [["contention: other processes used 1 core"]] * 5
+    found = past_seen(values)
+    assert found is not None
+    assert found.disturbed
 
 
 def test_the_efficiency_is_the_nearest_that_was_seen() -> None:
