@@ -6,14 +6,14 @@ import time
 
 import pytest
 
-from fixtures.core.case import Case, EngineSpec, ModelSpec, Point
-from fixtures.core.library import hardware, model
+from fixtures.core.spec.case import Case, EngineSpec, ModelSpec, Point
+from fixtures.core.spec.library import hardware, model
 from fixtures.engines import open_engine
 from fixtures.engines.limits import Limits
 from fixtures.harness import Ratio
-from fixtures.rounds import Rounds
-from fixtures.state import Watch
-from fixtures.workload import make_prompts
+from fixtures.measure.prompts import make_prompts
+from fixtures.measure.rounds import Rounds
+from fixtures.measure.watch import Watch
 
 pytestmark = pytest.mark.harness
 

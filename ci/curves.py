@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fixtures.core.case import Point
-from fixtures.core.histories import History, count, find_histories, part, positive, read_history, text
-from fixtures.core.metrics import output_tokens_per_s
-from fixtures.core.model_names import Recorded, suffixes
-from fixtures.core.outcome import OUT_OF_MEMORY
-from fixtures.core.runs import once
+from fixtures.core.base.values import count, part, positive, text
+from fixtures.core.result.metrics import output_tokens_per_s
+from fixtures.core.result.out_of_memory import OUT_OF_MEMORY
+from fixtures.core.spec.case import Point
+from fixtures.core.spec.model_names import Recorded, suffixes
+from fixtures.core.store.history import History, find_histories, read_history
+from fixtures.core.store.runs import once
 
 MEASURED, PUBLISHED = "measured", "published"
 CPU = "cpu"

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fixtures.core.metrics import METRICS
-from fixtures.core.streams import run_main
+from fixtures.core.base.streams import run_main
+from fixtures.core.result.metrics import METRICS
 
 README = Path(__file__).resolve().parents[1] / "fixtures" / "core" / "README.md"
 BEGIN, END = "<!-- metrics: python -m ci.definitions -->", "<!-- end of metrics -->"

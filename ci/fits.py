@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fixtures.core import library
-from fixtures.core.case import EngineSpec, Point
-from fixtures.core.counts import find_counts
-from fixtures.core.footprint import Footprint
-from fixtures.core.memory import Prediction, largest_batch, predict, room_bytes
-from fixtures.core.streams import run_main
+from fixtures.core.base.streams import run_main
+from fixtures.core.cost.footprint import Footprint
+from fixtures.core.cost.memory import Prediction, largest_batch, predict, room_bytes
+from fixtures.core.cost.stored_counts import find_counts
+from fixtures.core.spec import library
+from fixtures.core.spec.case import EngineSpec, Point
 
 PUBLISHED = Path(__file__).resolve().parent / "baselines" / "published" / "a100_2023.csv"
 FIGURE, LAST_BATCH = "hardware", 64  # the sweep of that figure goes no further

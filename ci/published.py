@@ -19,18 +19,18 @@ from typing import Any
 
 from pytest_benchmark.stats import Stats
 
-from fixtures.core import library
-from fixtures.core.case import DTYPE_BYTES, Case, Point
-from fixtures.core.counts import find_counts
-from fixtures.core.metrics import ms_per_output_token, output_tokens_per_s
-from fixtures.core.outcome import out_of_memory
-from fixtures.core.parallel import relate, tokens_per_s_per_device
-from fixtures.core.physics import make_limits
-from fixtures.core.record import RECORD_VERSION
-from fixtures.core.streams import run_main
-from fixtures.core.suite import read_suite
-from fixtures.core.sweep import Largest, points
-from fixtures.core.whole import write_whole
+from fixtures.core.base.files import write_whole
+from fixtures.core.base.streams import run_main
+from fixtures.core.cost.stored_counts import find_counts
+from fixtures.core.cost.sweep import Largest, points
+from fixtures.core.result.against_bound import make_limits
+from fixtures.core.result.metrics import ms_per_output_token, output_tokens_per_s
+from fixtures.core.result.out_of_memory import out_of_memory
+from fixtures.core.result.record import RECORD_VERSION
+from fixtures.core.result.scaling import relate, tokens_per_s_per_device
+from fixtures.core.spec import library
+from fixtures.core.spec.case import DTYPE_BYTES, Case, Point
+from fixtures.core.spec.suite import read_suite
 
 FOLDER = Path(__file__).resolve().parent / "baselines" / "published"
 CSV, JSON = FOLDER / "a100_2023.csv", FOLDER / "a100_2023.json"

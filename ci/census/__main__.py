@@ -20,9 +20,9 @@ from collections.abc import Sequence
 
 from ci.census.store import ENGINES, FILE, Census, installed, splits, write_splits
 from ci.census.table import README, counts, with_table
-from fixtures.core.architectures import mapped_types
-from fixtures.core.errors import InputError, one_of
-from fixtures.core.splitting import TRIED
+from fixtures.core.base.errors import InputError, one_of
+from fixtures.core.spec.arch.source import mapped_types
+from fixtures.core.spec.splitting import TRIED
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -10,8 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from fixtures.core.splitting import TRIED
-from fixtures.core.whole import write_whole
+from fixtures.core.base.files import write_whole
+from fixtures.core.spec.splitting import TRIED
 
 FILE = Path(__file__).with_name("census.json")
 ENGINES = ("hf", "deepspeed", "hf_tp")
@@ -80,7 +80,7 @@ class Census:
 
 
 def splits(census: Census) -> str:
-    """The file of `fixtures.core.splitting`: what each engine splits, and why it cannot."""
+    """The file of `fixtures.core.spec.splitting`: what each engine splits, and why it cannot."""
     content = {engine: _of(census, engine) for engine in ENGINES[1:]}
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 

@@ -13,8 +13,8 @@ from typing import Any
 from ci.census import trying
 from ci.census.store import NOT_RUN, Census
 from ci.census.tiny import LAYERS, as_decoder, tiny
-from fixtures.core.case import ModelSpec
-from fixtures.core.errors import InputError, in_one_line
+from fixtures.core.base.errors import InputError, in_one_line
+from fixtures.core.spec.case import ModelSpec
 
 Say = Callable[[str], None]
 

@@ -9,17 +9,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fixtures.checkpoint import model_spec
-from fixtures.core import library
-from fixtures.core.case import Case, EngineSpec, ModelSpec, Point
-from fixtures.core.foundry_hf import Checkpoint
-from fixtures.core.splitting import has_plan, works_instead
+from fixtures.choose.hub_config import model_spec
+from fixtures.core.spec import library
+from fixtures.core.spec.case import Case, EngineSpec, ModelSpec, Point
+from fixtures.core.spec.foundry.hf import Checkpoint
+from fixtures.core.spec.splitting import has_plan, works_instead
 from fixtures.engines import KINDS, RANKED
 from fixtures.engines.limits import Limits
 from fixtures.engines.protocol import CannotLoad, OutOfMemory, RankFailed, WorkNotDone
 from fixtures.engines.ranks.processes import Processes
 from fixtures.engines.ranks.started import Launcher, Lone
-from fixtures.workload import make_prompts
+from fixtures.measure.prompts import make_prompts
 
 POINT = Point(2, 10, 8)
 SEED = 17

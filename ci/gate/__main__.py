@@ -20,11 +20,11 @@ from ci.gate.accept import WHYS, accept, allowed, hardware_of
 from ci.gate.advice import advice
 from ci.gate.arguments import Parser, add_outputs, fraction, refuse_inputs, shown
 from ci.gate.verdicts import THRESHOLD, in_order, judge
-from fixtures.core.errors import InputError
-from fixtures.core.histories import History, find_histories, read_accepted, read_history
-from fixtures.core.runs import once, without
-from fixtures.core.streams import run_main
-from fixtures.core.text import printable
+from fixtures.core.base.errors import InputError
+from fixtures.core.base.streams import run_main
+from fixtures.core.base.text import printable
+from fixtures.core.store.history import History, find_histories, read_accepted, read_history
+from fixtures.core.store.runs import once, without
 
 BASELINES = Path(__file__).resolve().parents[1] / "baselines"
 BAD_INPUT, FAULT, INTERRUPTED = 4, 70, 130

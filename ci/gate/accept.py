@@ -9,11 +9,12 @@ from pathlib import Path
 
 from ci.gate.fingerprint import fingerprint
 from ci.gate.verdicts import RED, judge
-from fixtures.core.errors import InputError, one_of
-from fixtures.core.histories import History, part, text
-from fixtures.core.slim import as_text, slim
-from fixtures.core.text import printable
-from fixtures.core.whole import write_whole
+from fixtures.core.base.errors import InputError, one_of
+from fixtures.core.base.files import write_whole
+from fixtures.core.base.text import printable
+from fixtures.core.base.values import part, text
+from fixtures.core.store.history import History
+from fixtures.core.store.slim import as_text, slim
 
 WHYS = {
     "partial": "cases of the baseline are not in it",

@@ -7,7 +7,8 @@ import statistics
 from collections.abc import Sequence
 
 from ci.gate.verdicts import Verdict, Word
-from fixtures.core.histories import History, text
+from fixtures.core.base.values import text
+from fixtures.core.store.history import History
 
 _NAMED = 4  # cases in a command; of more, what they have in common would choose too many
 _MANY = 3  # cases that are slower

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from ci.gate import output
 from ci.gate.verdicts import Verdict, exit_code
-from fixtures.core.errors import InputError
-from fixtures.core.places import try_whole, why
-from fixtures.core.text import printable
-from fixtures.core.whole import write_whole
+from fixtures.core.base.errors import InputError
+from fixtures.core.base.files import write_whole
+from fixtures.core.base.places import try_whole, why
+from fixtures.core.base.text import printable
 
 OUTPUTS = {"markdown": "a table for a pull request", "json": "all", "junit": "for a CI"}
 

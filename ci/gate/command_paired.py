@@ -14,7 +14,7 @@ from ci.gate.paired import MOST_PAIRS, Comparison, measured_by
 from ci.gate.pairs_file import PairsFile
 from ci.gate.sides import ROOT, Side, opened
 from ci.gate.verdicts import THRESHOLD
-from fixtures.core.errors import InputError
+from fixtures.core.base.errors import InputError
 
 
 def main(words: Sequence[str]) -> int:

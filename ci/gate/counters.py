@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fixtures.core.histories import part
+from fixtures.core.base.values import part
 
 _COUNTED = ("parameters", "parameter_bytes", "attention", "vocab_size", "graph_breaks")
 

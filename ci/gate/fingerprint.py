@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fixtures.core.architecture import fingerprint as fingerprint_of
-from fixtures.core.histories import part
+from fixtures.core.base.values import part
+from fixtures.core.spec.arch.same import fingerprint as fingerprint_of
 
 _LIBRARIES = {"deepspeed": ("torch", "transformers", "deepspeed")}
 _ENGINE = ("kind", "dtype", "attention", "use_cache", "autocast")

@@ -9,8 +9,8 @@ from dataclasses import asdict, replace
 from xml.etree import ElementTree
 
 from ci.gate.verdicts import RED, UNKNOWN, Verdict, Word, exit_code
-from fixtures.core.strict_json import dumps
-from fixtures.core.text import printable
+from fixtures.core.base.strict_json import dumps
+from fixtures.core.base.text import printable
 
 _MANY = 4  # cases that have their reason in common
 _SAID = {0: "pass", 1: "regressed", 2: "cannot be judged"}

@@ -16,7 +16,7 @@ from ci.gate.pairs_file import PairsFile
 from ci.gate.sequential import COVERAGE, LEAST_PAIRS, Rule, Series, interval
 from ci.gate.sides import Took
 from ci.gate.verdicts import Verdict, Word
-from fixtures.core.text import duration
+from fixtures.core.base.text import duration
 
 MOST_PAIRS = 40
 FIRST, SECOND = 1, 2

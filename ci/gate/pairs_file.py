@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ci.gate.verdicts import Word
-from fixtures.core.errors import InputError
-from fixtures.core.histories import LARGEST_BYTES
+from fixtures.core.base.errors import InputError
+from fixtures.core.store.history import LARGEST_BYTES
 
 Ended = Mapping[str, tuple[Word, str]]  # by case, what ended it, and why
 Pair = tuple[int, dict[str, float], dict[str, tuple[Word, str]]]  # series, log ratios, what was ended

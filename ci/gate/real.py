@@ -23,7 +23,7 @@ from ci.gate.sequential import LEAST_PAIRS
 from ci.gate.sides import ROOT, Side
 from ci.gate.simulate import Replayed, at_least, at_most
 from ci.gate.verdicts import THRESHOLD, Word
-from fixtures.core.errors import InputError
+from fixtures.core.base.errors import InputError
 
 LAYERS = 20
 NOTHING = "nothing"

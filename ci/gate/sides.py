@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fixtures.core.errors import InputError
-from fixtures.core.histories import read_history
+from fixtures.core.base.errors import InputError
+from fixtures.core.store.history import read_history
 
 ROOT = Path(__file__).resolve().parents[2]
 _ENGINE = "engine="

@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 
 from ci.gate.arguments import Parser
 from ci.gate.fingerprint import difference, fingerprint
-from fixtures.core.errors import InputError
-from fixtures.core.histories import History, Measured, part, text
-from fixtures.core.model_names import Recorded, suffixes
-from fixtures.core.runs import read_runs
+from fixtures.core.base.errors import InputError
+from fixtures.core.base.values import part, text
+from fixtures.core.spec.model_names import Recorded, suffixes
+from fixtures.core.store.history import History, Measured
+from fixtures.core.store.runs import read_runs
 
 LEAST_RUNS = 8
 _LEAST_APART = 3  # runs between two changes: fewer could be disturbed ones

@@ -13,8 +13,8 @@ import numpy as np
 
 from ci.gate import counters, fingerprint
 from ci.gate.stored import LEAST_RUNS, Decision, decide, spells
-from fixtures.core.histories import History, Measured
-from fixtures.core.text import printable, significant
+from fixtures.core.base.text import printable, significant
+from fixtures.core.store.history import History, Measured
 
 THRESHOLD = 0.05  # the slowdown that matters, as a fraction
 ALPHA = 0.01  # false alarms a run, over all of its cases

@@ -20,11 +20,11 @@ from typing import NoReturn
 from ci.curves import Curve, curves, newest, of_histories, recorded_model
 from ci.pick.answers import Target, answer
 from ci.pick.table import as_json, lines
-from fixtures.core import library
-from fixtures.core.errors import InputError, one_of
-from fixtures.core.runs import read_runs
-from fixtures.core.streams import run_main
-from fixtures.core.yamlfile import read_yaml
+from fixtures.core.base.errors import InputError, one_of
+from fixtures.core.base.streams import run_main
+from fixtures.core.base.yamlfile import read_yaml
+from fixtures.core.spec import library
+from fixtures.core.store.runs import read_runs
 
 MISSED, BAD_INPUT = 1, 4
 _LATENCY = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+) ?(ms|s)\Z")

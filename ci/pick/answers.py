@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from ci.curves import Curve
-from fixtures.core.case import Point
-from fixtures.core.metrics import output_tokens_per_s
-from fixtures.core.parallel import tokens_per_s_per_device
+from fixtures.core.result.metrics import output_tokens_per_s
+from fixtures.core.result.scaling import tokens_per_s_per_device
+from fixtures.core.spec.case import Point
 
 
 @dataclass(frozen=True)

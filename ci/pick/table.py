@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ci.pick.answers import Answer, At, Target
-from fixtures.core.text import seconds, significant
+from fixtures.core.base.text import seconds, significant
 
 _HEADING = (
     "hardware",

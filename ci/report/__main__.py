@@ -21,11 +21,11 @@ from ci.report.page.build import making_vega, page
 from ci.report.page.data import Drawing
 from ci.report.render import svg
 from ci.report.specs import spec
-from fixtures.core.errors import InputError
-from fixtures.core.places import try_folder, try_new, why
-from fixtures.core.runs import read_runs
-from fixtures.core.streams import run_main
-from fixtures.core.whole import write_whole
+from fixtures.core.base.errors import InputError
+from fixtures.core.base.files import write_whole
+from fixtures.core.base.places import try_folder, try_new, why
+from fixtures.core.base.streams import run_main
+from fixtures.core.store.runs import read_runs
 
 BAD_INPUT = 4
 MOST = 60  # figures: each takes about a tenth of a second to draw

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ci.curves import Sample
 from ci.gate.verdicts import judge
-from fixtures.core.histories import History
+from fixtures.core.store.history import History
 
 BEFORE = 10  # runs that a run is judged by, the newest of those before it that have a case of it
 

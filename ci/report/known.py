@@ -7,9 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ci.curves import Sample, processor, recorded_model
-from fixtures.core import library, metrics
-from fixtures.core.bounds import Cache, Peaks, Work
-from fixtures.core.case import (
+from fixtures.core.base.values import count, part, positive, text
+from fixtures.core.cost.bounds import Cache, Peaks, Work
+from fixtures.core.cost.stored_counts import Counts, find_counts
+from fixtures.core.result import metrics
+from fixtures.core.result.stats import median_interval
+from fixtures.core.spec import library
+from fixtures.core.spec.case import (
     ATTENTIONS,
     DTYPE_BYTES,
     ENGINE_KINDS,
@@ -18,9 +22,6 @@ from fixtures.core.case import (
     HardwareSpec,
     ModelSpec,
 )
-from fixtures.core.counts import Counts, find_counts
-from fixtures.core.histories import count, part, positive, text
-from fixtures.core.stats import median_interval
 
 _LONGEST = 2**22  # tokens of a sequence: each decode step is summed up
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 
 from ci.curves import Sample
 from ci.report.known import latency_of
-from fixtures.core.histories import History, part, positive, text
-from fixtures.core.text import significant
+from fixtures.core.base.text import significant
+from fixtures.core.base.values import part, positive, text
+from fixtures.core.store.history import History
 
 MOST_ROWS = 400  # a comment on GitHub has 65,536 characters
 _BAR = "\\|"  # in a table's cell, within code too

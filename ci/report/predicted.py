@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from ci.curves import Sample, recorded_id
 from ci.report.known import case_of, counts_of, work_of
-from fixtures.core.bounds import bound
-from fixtures.core.histories import part, positive
-from fixtures.core.memory import predict, room_bytes
-from fixtures.core.past import MODEL, PUBLISHED, Past, seen
+from fixtures.core.base.values import part, positive
+from fixtures.core.cost.bounds import bound
+from fixtures.core.cost.memory import predict, room_bytes
+from fixtures.core.forecast.past_runs import MODEL, PUBLISHED, Past, seen
 
 
 def predicted_bytes(one: Sample) -> int | None:

@@ -16,7 +16,7 @@ from ci.report.__main__ import make_folder, write_text
 from ci.report.figures import figures
 from ci.report.render import svg
 from ci.report.specs import spec
-from fixtures.core.streams import run_main
+from fixtures.core.base.streams import run_main
 
 ROOT = Path(__file__).resolve().parents[2]
 BASELINES, FOLDER = ROOT / "ci" / "baselines", ROOT / "ci" / "figures"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fixtures.core.errors import InputError
+from fixtures.core.base.errors import InputError
 
 
 def svg(spec: Mapping[str, Any]) -> str:

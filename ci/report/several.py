@@ -9,8 +9,8 @@ from typing import Any
 from ci.curves import Sample
 from ci.report.figure import grouped
 from ci.report.known import Seconds, latency_of
-from fixtures.core.histories import part, positive, text
-from fixtures.core.parallel import efficiency, speed_up
+from fixtures.core.base.values import part, positive, text
+from fixtures.core.result.scaling import efficiency, speed_up
 
 
 def pairs(samples: Sequence[Sample]) -> list[tuple[Sample, Sample]]:

@@ -73,7 +73,7 @@ engines.TIMERS["hf"] = FakeEngine.clock
 
 
 def pytest_configure(config):
-    from fixtures import measure
+    from fixtures.measure import measure
     from pytest_benchmark import plugin
 
     measure.Watch = FakeWatch
@@ -98,7 +98,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeEngine]]:
     """The fake engine in the place of transformers'."""
     monkeypatch.setitem(engines.KINDS, "hf", "ci.tests.fake_engine:FakeEngine")
     monkeypatch.setitem(engines.TIMERS, "hf", FakeEngine.clock)
-    monkeypatch.setattr("fixtures.measure.Watch", FakeWatch)
+    monkeypatch.setattr("fixtures.measure.measure.Watch", FakeWatch)
     monkeypatch.setattr("pytest_benchmark.plugin.get_cpu_info", dict)  # asks a process of its own, 1 s
     FakeEngine.reset()
     yield FakeEngine

@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from fixtures.core.bounds import Work
-from fixtures.core.case import Case
-from fixtures.core.footprint import Footprint
-from fixtures.core.state import GpuReading, Reading
+from fixtures.core.cost.bounds import Work
+from fixtures.core.cost.footprint import Footprint
+from fixtures.core.result.readings import GpuReading, Reading
+from fixtures.core.spec.case import Case
 from fixtures.engines.protocol import CannotLoad, OutOfMemory, WorkNotDone
 from fixtures.engines.told import model_errors
 
@@ -66,7 +66,7 @@ class Weights:
 
 
 class FakeWatch:
-    """Stands for `fixtures.state.Watch`: the machine as the law has it, one GPU in it."""
+    """Stands for `fixtures.measure.watch.Watch`: the machine as the law has it, one GPU in it."""
 
     def __init__(self, pids: Sequence[int], gpus: int) -> None:
         FakeEngine.log.append(("watch", tuple(pids), gpus))

@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 
-from fixtures.core import library
-from fixtures.core.case import Case, EngineSpec, ModelSpec, Point
+from fixtures.core.spec import library
+from fixtures.core.spec.case import Case, EngineSpec, ModelSpec, Point
 from fixtures.engines import build, open_rank
 from fixtures.engines.hf import HfEngine
 from fixtures.engines.memory import peak_memory_bytes, reset_peak_memory

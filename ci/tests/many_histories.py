@@ -22,7 +22,7 @@ from typing import Any
 from ci.gate import __main__ as gate
 from ci.gate.accept import WHYS
 from ci.tests.conftest import ROOT
-from fixtures.core import library
+from fixtures.core.spec import library
 
 STORED = ROOT / "ci" / "baselines" / "1xcpu" / "default_20261124.json"
 FIRST_DAY = datetime(2026, 1, 1, 12)

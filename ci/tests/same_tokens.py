@@ -14,12 +14,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from fixtures.core import library
-from fixtures.core.case import Case, EngineSpec, ModelSpec, Point
+from fixtures.core.spec import library
+from fixtures.core.spec.case import Case, EngineSpec, ModelSpec, Point
 from fixtures.engines import open_rank
 from fixtures.engines.hf import HfEngine
 from fixtures.engines.ranks import group
-from fixtures.workload import make_prompts
+from fixtures.measure.prompts import make_prompts
 
 POINT = Point(2, 10, 12)
 MPT = {"model_type": "mpt", "d_model": 256, "n_heads": 4, "n_layers": 2, "max_seq_len": 64, "vocab_size": 640}

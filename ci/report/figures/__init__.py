@@ -11,7 +11,7 @@ from ci.curves import Sample, newest
 from ci.report.figure import Cases, Figure, Room
 from ci.report.figures import batch, latency, memory, parallel, phases, roofline, trend
 from ci.report.figures.latency import LENGTH, THROUGHPUT
-from fixtures.core.names import slug
+from fixtures.core.base.names import slug
 
 __all__ = ["KINDS", "LENGTH", "THROUGHPUT", "Figure", "figures"]
 

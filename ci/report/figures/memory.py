@@ -11,8 +11,8 @@ from ci.report.figure import DASHED, PREDICTED, RAN_OUT, Cases, Figure, grouped,
 from ci.report.figures.latency import machine
 from ci.report.known import memory_bytes
 from ci.report.predicted import predicted_bytes
-from fixtures.core.histories import positive
-from fixtures.core.text import significant
+from fixtures.core.base.text import significant
+from fixtures.core.base.values import positive
 
 MEMORY = "memory"
 _GB = 1e9

@@ -10,7 +10,7 @@ from ci.report.chart import Axis, batch_axis, chart
 from ci.report.figure import DOTTED, Cases, Figure, grouped, line, point
 from ci.report.figures.latency import machine
 from ci.report.known import Seconds, tpot_of, ttft_of
-from fixtures.core.histories import part, positive
+from fixtures.core.base.values import part, positive
 
 PREFILL, DECODE = "prefill", "decode"
 _NOTE = "dotted: the least time by physics, on the devices as they were measured or are stated"

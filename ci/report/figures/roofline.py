@@ -19,11 +19,11 @@ from ci.report.known import (
     ttft_of,
     work_of,
 )
-from fixtures.core import library
-from fixtures.core.bounds import Peaks, stated_peaks
-from fixtures.core.histories import part
-from fixtures.core.intensity import Done, call_done, decode_done, prefill_done
-from fixtures.core.text import significant
+from fixtures.core.base.text import significant
+from fixtures.core.base.values import part
+from fixtures.core.cost.bounds import Peaks, stated_peaks
+from fixtures.core.cost.intensity import Done, call_done, decode_done, prefill_done
+from fixtures.core.spec import library
 
 ROOFLINE = "roofline"
 _STATED, _MEASURED = "datasheet", "measured"

@@ -11,8 +11,9 @@ from ci.curves import MEASURED, Sample, recorded_id
 from ci.report.chart import AROUND, Axis, chart
 from ci.report.figure import DASHED, RAN_OUT, Cases, Figure, grouped, line, plain
 from ci.report.judged import BEFORE, Judged
-from fixtures.core.histories import History, part, positive, text
-from fixtures.core.text import seconds
+from fixtures.core.base.text import seconds
+from fixtures.core.base.values import part, positive, text
+from fixtures.core.store.history import History
 
 TREND = "trend"
 _LEAST_RUNS, _MOST_RUNS = 3, 20  # in a figure; of more, the newest

@@ -14,7 +14,7 @@ from string import Template
 
 from ci.curves import Sample
 from ci.report.page.data import Drawing, packed, page_data
-from fixtures.core.errors import InputError
+from fixtures.core.base.errors import InputError
 
 HERE = Path(__file__).parent
 STYLES = ("base.css", "controls.css", "figures.css", "table.css", "print.css")

@@ -13,8 +13,8 @@ from ci.curves import Curve, Sample, curves
 from ci.definitions import definition
 from ci.report.page.fields import GROUPS
 from ci.report.page.reading import FILE, TABLE, Field
-from fixtures.core.errors import InputError
-from fixtures.core.metrics import METRICS
+from fixtures.core.base.errors import InputError
+from fixtures.core.result.metrics import METRICS
 
 FACETS = ("model", "hardware", "engine", "suite", "sweep", "source")  # what the page can be filtered by
 

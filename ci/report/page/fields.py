@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from ci.curves import Sample
 from ci.report.page.reading import BOTH, FILE, TABLE, Field, at, finite, number, positive_at, text_at, words
-from fixtures.core.histories import part, text
-from fixtures.core.text import gigabytes, seconds, significant
+from fixtures.core.base.text import gigabytes, seconds, significant
+from fixtures.core.base.values import part, text
 
 
 def _ms(value: float) -> str:

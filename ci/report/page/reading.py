@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ci.curves import Sample
-from fixtures.core.histories import positive
+from fixtures.core.base.values import positive
 
 LONGEST = 600  # characters of a field
 TABLE, FILE, BOTH = frozenset({"table"}), frozenset({"file"}), frozenset({"table", "file"})

@@ -1,4 +1,4 @@
-// Numbers for people, as fixtures/core/text.py writes them.
+// Numbers for people, as fixtures/core/base/text.py writes them.
 
 /** A number with so many significant digits, never in exponent form. */
 const significant = (value, digits = 3) => {

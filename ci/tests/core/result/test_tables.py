@@ -1,0 +1,114 @@
+"""The tables that a session ends with."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from fixtures.core.result.phases import make_split
+from fixtures.core.result.tables import emulated, marks, results_table, split_table
+from fixtures.core.spec.case import Point
+
+
+def case(model: str, batch: int) -> dict[str, Any]:
+    """What of a record names it; 10 output tokens."""
+    return {
+        "case": {
+            "id": f"{model}-2xa100_80gb-hf-b{batch}-in512-out10",
+            "model": {"name": model},
+            "hardware": "2xa100_80gb",
+            "engine": {"name": "hf"},
+            "batch_size": batch,
+            "input_len": 512,
+            "output_len": 10,
+        }
+    }
+
+
+def record(model: str, batch: int, mean_s: float, peak: int | None = 2_500_000_000) -> dict[str, Any]:
+    """What of a record a table needs: a prefill of 1 s, and tokens of 0.1 s after it."""
+    moments = [1 + 0.1 * k for k in range(10)]
+    return {
+        **case(model, batch),
+        "latency_mean_s": mean_s,
+        "latency_median_s": mean_s + 0.1,
+        "latency_interval": {"low": mean_s - 0.5, "high": mean_s + 0.5, "coverage": 0.94},
+        "output_tokens_per_s": batch * 10 / mean_s,
+        "ms_per_output_token": 1000 * mean_s / 10,
+        "peak_memory_bytes": peak,
+        "split": make_split(Point(batch, 512, 10), [1.9] * 5, [moments] * 5),
+        "marks": [],
+    }
+
+
+def cells(line: str) -> list[str]:
+    """What stands between two blanks or more."""
+    return re.split(r"\s{2,}", line.strip())
+
+
+def test_a_table_has_units_in_its_heading_and_a_row_a_case_under_its_model() -> None:
+    """Out of memory is a cell; an unknown peak is an empty one; one round has no interval."""
+    one_round = {**record("second", 16, 0.5, peak=None), "latency_interval": None}
+    lines = results_table([record("first", 4, 2.0), case("first", 8), one_round])
+    heading, *rows = lines
+    for column in ("batch", "tokens in", "latency s", "median s", "interval s", "tokens/s", "ms/token", "GB"):
+        assert column in heading
+    assert [cells(row) for row in rows] == [
+        ["-" * len(lines[0])],
+        ["first"],
+        ["2xa100_80gb hf", "4", "512", "10", "2.00", "2.10", "1.50-2.50", "20.0", "200", "2.50"],
+        ["2xa100_80gb hf", "8", "512", "10", "out of memory"],
+        ["second"],
+        ["2xa100_80gb hf", "16", "512", "10", "0.500", "0.600", "-", "320", "50.0"],
+    ]
+
+
+def test_the_columns_of_a_table_stand_under_their_headings() -> None:
+    """Names to the left, numbers to the right."""
+    heading, _, model, row, out_of_memory = results_table([record("m", 4, 2.0), case("m", 128)])
+    assert (model, row[:2], row[2:16]) == ("m", "  ", "2xa100_80gb hf")
+    assert row.index("4  ") + 1 == out_of_memory.index("128") + 3 == heading.index("batch") + 5
+    assert row.rindex("2.50") + 4 == heading.index("GB") + 2 == len(heading)
+    assert row.index("2.00") + 4 == out_of_memory.index("memory") + 6
+
+
+def test_a_table_of_nothing_is_no_line() -> None:
+    """No heading without a row."""
+    assert results_table([]) == []
+    assert split_table([case("m", 1)]) == []
+
+
+def test_prefill_and_decode_stand_beside_their_fit() -> None:
+    """512 * 4 tokens in 1 s, 4 / 0.1 s; a difference beyond the tolerance has its sign."""
+    own = record("m", 4, 2.0)
+    own["split"]["fit"] = {"first_s": {"value": 1.2}, "further_s": {"value": 0.0999}}
+    own["split"]["ttft_disagreement"] = {"value": 0.2, "beyond": "surely"}
+    own["split"]["tpot_disagreement"] = {"value": -0.001, "beyond": None}
+    alone = record("m", 8, 2.0)
+    rows = [cells(line) for line in split_table([own, alone])]
+    assert rows[3] == [
+        "2xa100_80gb hf", "4", "512", "10", "1000", "100", "100", "2048", "40.0", "1200", "99.9",
+        "+20 %! / -0 %",
+    ]  # fmt: skip
+    assert rows[4][-3:] == ["-", "-", "-"]
+
+
+def test_marks_name_their_case() -> None:
+    """A line each, none where there is no reason to doubt."""
+    doubted = {**record("m", 4, 2.0), "marks": ["drift: +5 %", "another"]}
+    name = "m-2xa100_80gb-hf-b4-in512-out10"
+    assert marks([record("n", 4, 2.0), case("n", 8), doubted]) == [
+        f"MARKED {name}: drift: +5 %",
+        f"MARKED {name}: another",
+    ]
+
+
+def test_an_emulated_dtype_is_one_line_for_all_of_its_cases() -> None:
+    """Of each dtype one; records of earlier versions and outcomes have none."""
+
+    def of(dtype: str, said: str | None) -> dict[str, Any]:
+        return {"limits": {"peaks": {"dtype": dtype, "emulated": said}}}
+
+    rows: list[dict[str, Any]] = [of("bfloat16", "a"), of("bfloat16", "b"), of("float32", None)]
+    rows += [of("float16", "c"), {}, {"limits": None}, {"limits": {"peaks": None}}]
+    assert emulated(rows) == ["a", "c"]

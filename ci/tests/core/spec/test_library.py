@@ -1,0 +1,307 @@
+"""The project's own yamls: each loads, each figure has its source, each number is that of the real thing."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.core.base.errors import InputError
+from fixtures.core.base.node import Node, as_node
+from fixtures.core.base.yamlfile import parse_yaml, read_yaml
+from fixtures.core.cost.sweep import expand
+from fixtures.core.spec import library
+from fixtures.core.spec.devices.machine import Machine
+from fixtures.core.spec.suite import read_suite
+
+KINDS = ("models", "hardware", "engines", "sweeps", "suites")
+FILES = [(kind, name) for kind in KINDS for name in library.names(kind)]
+MODELS = library.names("models")
+DEVICES = library.names("hardware")
+MACHINES = [Machine(library.hardware(name), n) for name in DEVICES for n in (1, 2, 4)]
+ARITHMETIC = re.compile(r"(?:by hand|hand arithmetic:) ([0-9*+^() ]+[0-9)])")
+
+
+def entry(kind: str, name: str) -> dict[str, Node]:
+    """What the library's file says, key by key."""
+    return library.find(kind, as_node(name, "")).mapping()
+
+
+def plain(kind: str, name: str) -> dict[str, Any]:
+    """The same in plain values."""
+    value = library.find(kind, as_node(name, "")).plain()
+    assert isinstance(value, dict)
+    return value
+
+
+def test_every_file_is_of_a_known_kind() -> None:
+    """A yaml in another folder, or with another ending, would be found by nobody."""
+    found = {path.relative_to(library.YAMLS) for path in library.YAMLS.rglob("*") if path.is_file()}
+    known = {Path(kind) / f"{name}.yaml" for kind, name in FILES}
+    counts = {Path("counts") / f"{model}.json" for model in MODELS}  # made by fixtures.engines.recount
+    made = {*counts, Path("splits.json")}  # that one by ci.census
+    assert {path for path in found - known if path.parts[0] != "mcli"} == {*made, Path("README.md")}
+    assert len(known) == len(FILES) > 40
+
+
+@pytest.mark.parametrize(("kind", "name"), FILES)
+def test_every_file_has_a_name_for_ids_and_a_description_of_one_line(kind: str, name: str) -> None:
+    """The name is the file's."""
+    assert as_node(name, "").name() == name
+    description = entry(kind, name)["description"].text()
+    assert len(description) > 10
+    assert "\n" not in description
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_is_complete_and_has_its_sources(name: str) -> None:
+    """Without its figures there is no telling whether it fits."""
+    model = library.model(name)
+    assert model.parameters
+    assert model.kv_values_per_token
+    assert model.context_len
+    for source in ("source", "parameters_source"):
+        assert len(entry("models", name)[source].text()) > 20
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_arithmetic_beside_a_models_parameters_gives_their_number(name: str) -> None:
+    """As printed in its source; `^` is a power."""
+    source = entry("models", name)["parameters_source"].text()
+    (formula,) = ARITHMETIC.findall(source)
+    assert eval(formula.replace("^", "**"), {"__builtins__": {}}) == library.model(name).parameters
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_models_cache_holds_a_key_and_a_value_of_every_key_value_head(name: str) -> None:
+    """2 * layers * key-value heads * head size, from the architecture's own keys."""
+    of: dict[str, Any] = library.model(name).architecture
+    if of["model_type"] == "mpt":
+        layers, heads, size = of["n_layers"], of["n_heads"], of["d_model"] // of["n_heads"]
+    else:
+        layers, queries = of["num_hidden_layers"], of["num_attention_heads"]
+        heads = 1 if of.get("multi_query") else of["num_key_value_heads"]
+        size = of.get("head_dim", of["hidden_size"] // queries)
+    assert library.model(name).kv_values_per_token == 2 * layers * heads * size
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_a_models_parameters_are_those_that_transformers_builds(name: str) -> None:
+    """On torch's meta device, which has shapes and no memory; tied weights are one."""
+    transformers: Any = pytest.importorskip("transformers")
+    torch: Any = pytest.importorskip("torch")
+    architecture = dict(library.model(name).architecture)
+    config = transformers.AutoConfig.for_model(architecture.pop("model_type"), **architecture)
+    with torch.device("meta"):
+        built = transformers.AutoModelForCausalLM.from_config(config)
+    assert sum(weight.numel() for weight in built.parameters()) == library.model(name).parameters
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_a_models_cache_is_as_large_as_the_one_that_transformers_fills(name: str) -> None:
+    """2 sequences of 5 tokens through 2 of its layers on the meta device, counted off the cache's tensors."""
+    transformers: Any = pytest.importorskip("transformers")
+    torch: Any = pytest.importorskip("torch")
+    architecture: dict[str, Any] = dict(library.model(name).architecture)
+    depth = "n_layers" if architecture["model_type"] == "mpt" else "num_hidden_layers"
+    layers = architecture[depth]
+    config = transformers.AutoConfig.for_model(architecture.pop("model_type"), **{**architecture, depth: 2})
+    with torch.device("meta"):
+        built = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+        ids = torch.zeros((2, 5), dtype=torch.long)
+        cache = built(ids, use_cache=True).past_key_values
+    held = sum(layer.keys.numel() + layer.values.numel() for layer in cache.layers)
+    assert len(cache.layers) == 2
+    assert held / (2 * 5) * layers / 2 == library.model(name).kv_values_per_token
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_every_figure_of_a_device_has_a_source(name: str) -> None:
+    """And every source a figure; a device without a figure says why."""
+    of, sources = plain("hardware", name), plain("hardware", name)["sources"]
+    figures = ("memory_bytes", "peak_bf16_flops", "peak_bandwidth_bytes_per_s", "reported_names")
+    assert set(sources) == set(figures)
+    for figure in figures:
+        assert len(sources[figure]) > 20
+        if of[figure]:
+            assert "http" in sources[figure] or "prints" in sources[figure] or "giving" in sources[figure]
+    if name != "cpu":
+        assert all(of[figure] for figure in figures)
+
+
+@pytest.mark.parametrize("name", [name for name in DEVICES if name != "cpu"])
+def test_the_memory_of_a_device_is_what_its_driver_reports(name: str) -> None:
+    """The source quotes the line, in MiB for NVIDIA and in bytes for AMD."""
+    spec = library.hardware(name)
+    source = plain("hardware", name)["sources"]["memory_bytes"]
+    nvidia = re.search(r"'([^',]+), ([0-9]+) MiB'", source)
+    amd = re.search(r"'VRAM Total Memory \(B\): ([0-9]+)'", source)
+    if nvidia:
+        assert nvidia[1] in spec.reported_names
+        assert spec.memory_bytes == int(nvidia[2]) * 1024 * 1024
+    else:
+        assert amd
+        assert spec.memory_bytes == int(amd[1])
+
+
+def test_figures_of_devices_are_in_si_units() -> None:
+    """A GPU of our days: 10 to 1000 GB, 10 to 10,000 TFLOP/s, 0.1 to 20 TB/s."""
+    for spec in library.all_hardware():
+        if spec.kind == "gpu":
+            assert 1e10 < (spec.memory_bytes or 0) < 1e12
+            assert 1e13 < (spec.peak_bf16_flops or 0) < 1e16
+            assert 1e11 < (spec.peak_bandwidth_bytes_per_s or 0) < 2e13
+    assert [spec.name for spec in library.all_hardware()] == sorted(DEVICES)
+
+
+def test_no_two_devices_report_the_same_name() -> None:
+    """Whatever the case of its letters."""
+    reported = [name.lower() for spec in library.all_hardware() for name in spec.reported_names]
+    assert len(reported) == len(set(reported)) > 10
+
+
+@pytest.mark.parametrize("name", library.names("engines"))
+def test_every_engine_loads_under_its_own_name(name: str) -> None:
+    """Which says what it is."""
+    node = library.find("engines", as_node(name, ""))
+    assert library.read_engine(name, node) == library.read_engine(None, node)
+
+
+@pytest.mark.parametrize("name", library.names("sweeps"))
+def test_every_sweep_has_points_for_mpt7b(name: str) -> None:
+    """In a suite of one line."""
+    suite = read_suite("s", parse_yaml(f"models: [mpt7b]\nsweeps: [{name}]", "s.yaml"))
+    assert expand(suite, Machine(library.hardware("a100_80gb"), 1)).cases
+
+
+@pytest.mark.parametrize("name", library.names("suites"))
+@pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.label)
+def test_every_suite_expands_on_every_machine(name: str, machine: Machine) -> None:
+    """Each case once, a model's cases together, a load's cases together."""
+    cases = expand(read_suite(name, library.suite(name)), machine).cases
+    ids = [case.id for case in cases]
+    assert len(set(ids)) == len(ids)
+    for key in ([case.model.name for case in cases], [case.load_key for case in cases]):
+        changes = sum(before != after for before, after in itertools.pairwise(key))
+        assert changes == max(len(set(key)) - 1, 0)
+    if machine.hardware.kind == "gpu" or name == "default":
+        assert cases
+
+
+def test_a_name_that_the_library_has_not_is_refused_with_the_nearest_one() -> None:
+    """At the place that asked; a path is no name."""
+    with pytest.raises(InputError) as caught:
+        library.find("models", as_node("mtp7b", "s.yaml:3", "models"))
+    assert str(caught.value).startswith(
+        "s.yaml:3: models: no model is named 'mtp7b'; did you mean 'mpt7b'? known: falcon125m, "
+    )
+    for name in ("../models/mpt7b", "mpt7b.yaml", "MPT7B"):
+        with pytest.raises(InputError, match="no model is named"):
+            library.find("models", as_node(name, ""))
+
+
+def test_a_place_in_the_library_is_shown_from_the_projects_root() -> None:
+    """With its line."""
+    root = library.find("models", as_node("mpt7b", ""))
+    assert root.where == "yamls/models/mpt7b.yaml:4"
+    assert root.mapping()["hub"].where == "yamls/models/mpt7b.yaml:5"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "reason"),
+    [
+        ("models", "parameters: 1", "s.yaml:1: the key 'architecture' is missing"),
+        (
+            "models",
+            "architecture:\n  n_layers: 1",
+            "s.yaml:1: architecture: the key 'model_type' is missing",
+        ),
+        (
+            "models",
+            "architecture: {model_type: 1}",
+            "s.yaml:1: architecture.model_type: must be text, and is",
+        ),
+        (
+            "models",
+            "architecture: {model_type: mpt}\nparams: 1",
+            "s.yaml:2: params: unknown key; did you mean",
+        ),
+        (
+            "models",
+            "architecture: {model_type: mpt}\nparameters: 1.5",
+            "s.yaml:2: parameters: must be a whole number of at least 1, and is a number",
+        ),
+        (
+            "engines",
+            "kind: vllm",
+            "s.yaml:1: kind: 'vllm' is not known; known: deepspeed, deepspeed_kernels, hf, hf_tp",
+        ),
+        ("engines", "dtype: bf16", "s.yaml:1: dtype: 'bf16' is not known; "),
+        ("engines", "autocast: float32", "s.yaml:1: autocast: 'float32' is not known; "),
+        ("engines", "use_cache: 1", "s.yaml:1: use_cache: must be true or false, and is a whole number"),
+        ("hardware", "memory_bytes: 1", "s.yaml:1: the key 'kind' is missing"),
+        ("hardware", "kind: tpu", "s.yaml:1: kind: 'tpu' is not known; "),
+        ("hardware", "kind: gpu\nmemory_bytes: -1", "s.yaml:2: memory_bytes: is -1; it must be at least 1"),
+        ("hardware", "kind: gpu\nmemory: 1", "s.yaml:2: memory: unknown key; did you mean 'memory_bytes'?"),
+    ],
+)
+def test_a_definition_that_is_not_right_is_refused_by_line_and_key(kind: str, text: str, reason: str) -> None:
+    """And told what would be right."""
+    readers: dict[str, Any] = {
+        "models": library.read_model,
+        "engines": library.read_engine,
+        "hardware": library.read_hardware,
+    }
+    with pytest.raises(InputError) as caught:
+        readers[kind]("own", parse_yaml(text, "s.yaml"))
+    assert str(caught.value).startswith(reason)
+
+
+def test_a_definition_has_defaults_for_what_it_does_not_say() -> None:
+    """An engine is transformers in bf16 with its cache; figures are not known."""
+    engine = library.read_engine("own", parse_yaml("description: x", "s.yaml"))
+    assert (engine.name, engine.kind, engine.dtype, engine.attention) == ("own", "hf", "bfloat16", "auto")
+    assert (engine.use_cache, engine.autocast) == (True, None)
+    model = library.read_model("own", parse_yaml("architecture: {model_type: mpt}", "s.yaml"))
+    assert (model.parameters, model.kv_values_per_token, model.hub) == (None, None, None)
+    device = library.read_hardware("own", parse_yaml("kind: gpu\nreported_names: []", "s.yaml"))
+    assert (device.memory_bytes, device.peak_bf16_flops, device.reported_names) == (None, None, ())
+
+
+def test_a_definition_is_read_into_the_fields_of_its_names() -> None:
+    """Each from its own key."""
+    model = library.model("mpt7b")
+    assert (model.name, model.hub, model.context_len) == ("mpt7b", "mosaicml/mpt-7b", 4096)
+    device = library.read_hardware(
+        "own",
+        parse_yaml(
+            "kind: gpu\nmemory_bytes: 10\npeak_bf16_flops: 2e3\npeak_bandwidth_bytes_per_s: 30\n"
+            "reported_names: [A, B]",
+            "s.yaml",
+        ),
+    )
+    assert (device.name, device.kind, device.memory_bytes) == ("own", "gpu", 10)
+    assert (device.peak_bf16_flops, device.peak_bandwidth_bytes_per_s) == (2000.0, 30.0)
+    assert device.reported_names == ("A", "B")
+    engine = library.read_engine(
+        None, parse_yaml("kind: deepspeed\ndtype: float16\nattention: eager\nautocast: bfloat16", "s.yaml")
+    )
+    assert engine.name == "deepspeed_eager_fp16_autocast_bf16"
+    assert (engine.kind, engine.dtype, engine.attention, engine.autocast) == (
+        "deepspeed",
+        "float16",
+        "eager",
+        "bfloat16",
+    )
+
+
+def test_the_yamls_are_where_the_library_looks_for_them() -> None:
+    """Beside the fixtures."""
+    assert (
+        read_yaml(library.YAMLS / "models" / "mpt7b.yaml", "x").mapping()["hub"].text() == "mosaicml/mpt-7b"
+    )

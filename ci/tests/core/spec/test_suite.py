@@ -1,0 +1,242 @@
+"""A suite's yaml, read: every key has its meaning or is refused with what would be right."""
+
+from __future__ import annotations
+
+import pytest
+
+from fixtures.core.base.errors import InputError
+from fixtures.core.base.node import as_node
+from fixtures.core.base.yamlfile import parse_yaml
+from fixtures.core.spec import library
+from fixtures.core.spec.case import EngineSpec, ModelSpec
+from fixtures.core.spec.suite import MAX, Protocol, Selector, Suite, read_suite
+
+SMALL = "{name: small, batch_sizes: [1], input_lengths: [2], output_lengths: [3]}"
+
+
+def read(text: str) -> Suite:
+    """The suite of a text."""
+    return read_suite("own", parse_yaml(text, "s.yaml"))
+
+
+def test_the_shortest_suite_is_models_and_sweeps() -> None:
+    """On whatever is here, with transformers, 3 warm-up and 5 timed rounds."""
+    suite = read(f"models: [mpt7b]\nsweeps: [{SMALL}]")
+    (entry,) = suite.entries
+    assert (suite.name, suite.warnings) == ("own", ())
+    assert suite.protocol == Protocol(rounds=5, warmup_rounds=3, seed=17)
+    assert entry.models == (library.model("mpt7b"),)
+    assert entry.hardware == (Selector(1, "any"),)
+    assert entry.engines == (EngineSpec("hf"),)
+    (grid,) = entry.grids
+    assert (grid.batch_sizes, grid.input_lengths, grid.output_lengths) == ((1,), (2,), (3,))
+
+
+def test_every_key_of_a_suite_is_read() -> None:
+    """In the order written."""
+    suite = read(
+        f"""
+        description: own
+        rounds: 2
+        warmup_rounds: 0
+        seed: 0
+        entries:
+          - models: [mpt30b, mpt7b]
+            hardware: [4xa100_40gb, 1xgpu, 2xany, 1xcpu]
+            engines: [hf_eager, deepspeed]
+            sweeps: [throughput, {SMALL}]
+          - models: [llama7b]
+            sweeps: [latency]
+        """
+    )
+    first, second = suite.entries
+    assert suite.protocol == Protocol(2, 0, 0)
+    assert [model.name for model in first.models] == ["mpt30b", "mpt7b"]
+    assert first.hardware == (
+        Selector(4, "a100_40gb"),
+        Selector(1, "gpu"),
+        Selector(2, "any"),
+        Selector(1, "cpu"),
+    )
+    assert [engine.name for engine in first.engines] == ["hf_eager", "deepspeed"]
+    assert [engine.attention for engine in first.engines] == ["eager", "auto"]
+    assert [grid.batch_sizes for grid in first.grids] == [(1, 2, 4, 8, 16, 32, 64), (1,)]
+    assert [model.name for model in second.models] == ["llama7b"]
+    assert [grid.batch_sizes for grid in second.grids] == [(1, 4, 16, 64, MAX)]
+    assert [grid.output_lengths for grid in second.grids] == [(1, 11, 101, 1001)]
+
+
+def test_definitions_can_stand_in_the_suite_itself() -> None:
+    """A model, an engine, and a sweep of several grids."""
+    suite = read(
+        """
+        models: [{name: tiny, parameters: 9, architecture: {model_type: mpt}}]
+        engines: [{name: mine, dtype: float16}]
+        sweeps:
+          - grids:
+              - {batch_sizes: [max, 2], input_lengths: [4], output_lengths: [5]}
+              - {batch_sizes: [1], input_lengths: [6, 7], output_lengths: [8]}
+        """
+    )
+    (entry,) = suite.entries
+    assert entry.models == (ModelSpec("tiny", {"model_type": "mpt"}, parameters=9),)
+    assert entry.engines == (EngineSpec("mine", dtype="float16"),)
+    assert [grid.batch_sizes for grid in entry.grids] == [(MAX, 2), (1,)]
+    assert [grid.input_lengths for grid in entry.grids] == [(4,), (6, 7)]
+    assert [grid.where.where for grid in entry.grids] == ["s.yaml:6", "s.yaml:7"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- x", "s.yaml:1: must be a mapping of keys to values, and is a list"),
+        ("models: [mpt7b]", "s.yaml:1: the key 'sweeps' is missing"),
+        ("\nsweeps: [latency]", "s.yaml:2: the key 'models' is missing"),
+        ("entries: []", "s.yaml:1: entries: is an empty list; it needs at least one entry"),
+        ("entries: [{models: [mpt7b]}]", "s.yaml:1: entries: the key 'sweeps' is missing"),
+        (
+            "models: [mpt7b]\nsweps: [latency]",
+            "s.yaml:2: sweps: unknown key; did you mean 'sweeps'? known: description, engines, entries, "
+            "hardware, models, rounds, seed, sentinels, sweeps, warmup_rounds",
+        ),
+        (
+            "entries:\n  - models: [mpt7b]\n    sweeps: [latency]\n    rounds: 3",
+            "s.yaml:4: entries.rounds: unknown key; known: engines, hardware, models, sweeps",
+        ),
+        (
+            "models: [mpt7b]\nentries:\n  - {models: [mpt7b], sweeps: [latency]}",
+            "s.yaml:1: models: stands beside 'entries'; move it into each of the entries",
+        ),
+        ("models: mpt7b\nsweeps: [latency]", "s.yaml:1: models: must be a list, and is text"),
+        ("models: []\nsweeps: [latency]", "s.yaml:1: models: is an empty list; it needs at least one entry"),
+        ("models: [1]\nsweeps: [latency]", "s.yaml:1: models: must be text, and is a whole number"),
+        (
+            "models:\n  - mpt7b\n  - mpt7b\nsweeps: [latency]",
+            "s.yaml:3: models: 'mpt7b' stands in this list twice; every case is measured once",
+        ),
+        (
+            "models: [{architecture: {model_type: mpt}}]\nsweeps: [latency]",
+            "s.yaml:1: models: an inline definition needs a 'name'; it becomes part of the case ids",
+        ),
+        (
+            "models: [{name: A-1, architecture: {model_type: mpt}}]\nsweeps: [latency]",
+            "s.yaml:1: models.name: 'A-1' cannot be part of a case id; "
+            "use lower case letters and digits, joined by single underscores, such as 'a_1'",
+        ),
+        (
+            "models: [mpt7b]\nengines: [{name: x, knd: hf}]\nsweeps: [latency]",
+            "s.yaml:2: engines.knd: unknown key; did you mean 'kind'? "
+            "known: attention, autocast, description, dtype, kind, use_cache",
+        ),
+        (
+            "models: [mpt7b]\nhardware: [a100_80gb]\nsweeps: [latency]",
+            "s.yaml:2: hardware: 'a100_80gb' names no machine; write it as {n}x{device}, such as 1xa100_80gb",
+        ),
+        (
+            "models: [mpt7b]\nhardware: [0xcpu]\nsweeps: [latency]",
+            "s.yaml:2: hardware: '0xcpu' names no machine; write it as {n}x{device}, such as 1xa100_80gb",
+        ),
+        (
+            "models: [mpt7b]\nsweeps:\n  - batch_sizes: [2]\n"
+            "    grids: [{batch_sizes: [1], input_lengths: [1], output_lengths: [1]}]",
+            "s.yaml:3: sweeps.batch_sizes: stands beside 'grids'; move it into one of the grids",
+        ),
+        (
+            "models: [mpt7b]\nsweeps:\n  - {batch_sizes: [1], input_lengths: [1]}",
+            "s.yaml:3: sweeps: the key 'output_lengths' is missing",
+        ),
+        (
+            "models: [mpt7b]\nsweeps:\n  - {batch_size: [1], input_lengths: [1], output_lengths: [1]}",
+            "s.yaml:3: sweeps.batch_size: unknown key; did you mean 'batch_sizes'? "
+            "known: batch_sizes, description, grids, input_lengths, name, output_lengths",
+        ),
+        (
+            "models: [mpt7b]\nsweeps: [{batch_sizes: [most], input_lengths: [1], output_lengths: [1]}]",
+            "s.yaml:2: sweeps.batch_sizes: must be a whole number of at least 1, and is text",
+        ),
+        (
+            "models: [mpt7b]\nsweeps: [{batch_sizes: [1], input_lengths: [max], output_lengths: [1]}]",
+            "s.yaml:2: sweeps.input_lengths: must be a whole number of at least 1, and is text",
+        ),
+        (
+            "models: [mpt7b]\nsweeps: [{batch_sizes: [1], input_lengths: [1], output_lengths: [0]}]",
+            "s.yaml:2: sweeps.output_lengths: is 0; it must be at least 1",
+        ),
+        (
+            "rounds: 0\nmodels: [mpt7b]\nsweeps: [latency]",
+            "s.yaml:1: rounds: is 0; it must be at least 1",
+        ),
+        (
+            "models: [mpt7b]\nsweeps: [latency]\nwarmup_rounds: -1",
+            "s.yaml:3: warmup_rounds: is -1; it must be at least 0",
+        ),
+        ("models: [mpt7b]\nsweeps: [latency]\nseed: -1", "s.yaml:3: seed: is -1; it must be at least 0"),
+        (
+            "models: [{name: mpt7b, architecture: {model_type: mpt}}, mpt7b]\nsweeps: [latency]",
+            "s.yaml:1: models: two different definitions are named 'mpt7b'; "
+            "every case needs an id of its own",
+        ),
+        (
+            "entries:\n- {models: [mpt7b], engines: [hf], sweeps: [latency]}\n"
+            "- {models: [mpt7b], engines: [{name: hf, dtype: float32}], sweeps: [latency]}",
+            "s.yaml:3: entries.engines.name: two different definitions are named 'hf'; "
+            "every case needs an id of its own",
+        ),
+    ],
+)
+def test_a_suite_that_is_not_right_is_refused_by_line_and_key(text: str, message: str) -> None:
+    """And told what would be right."""
+    with pytest.raises(InputError) as caught:
+        read(text)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("text", "start"),
+    [
+        (
+            "models: [mtp7b]\nsweeps: [latency]",
+            "s.yaml:1: models: no model is named 'mtp7b'; did you mean 'mpt7b'?",
+        ),
+        (
+            "models: [mpt7b]\nsweeps: [latncy]",
+            "s.yaml:2: sweeps: no sweep is named 'latncy'; did you mean 'latency'?",
+        ),
+        (
+            "models: [mpt7b]\nengines: [hf, hf_egaer]\nsweeps: [latency]",
+            "s.yaml:2: engines: no engine is named 'hf_egaer'; did you mean 'hf_eager'?",
+        ),
+        (
+            "models: [mpt7b]\nhardware: [2xa10_80gb]\nsweeps: [latency]",
+            "s.yaml:2: hardware: no device is named 'a10_80gb'; did you mean 'a100_80gb'?",
+        ),
+    ],
+)
+def test_a_name_that_nothing_has_is_refused_with_the_nearest_one(text: str, start: str) -> None:
+    """And with all that there are."""
+    with pytest.raises(InputError) as caught:
+        read(text)
+    assert str(caught.value).startswith(f"{start} known: ")
+
+
+def test_one_definition_may_stand_in_several_entries() -> None:
+    """The same name for the same thing."""
+    inline = "{name: tiny, architecture: {model_type: mpt}}"
+    entries = (f"- {{models: [{inline}], sweeps: [{sweep}]}}" for sweep in ("latency", "throughput"))
+    suite = read("\n".join(["entries:", *entries]))
+    assert suite.entries[0].models == suite.entries[1].models
+
+
+def test_a_key_that_is_null_has_its_default() -> None:
+    """As if it were not there."""
+    suite = read("rounds: null\nwarmup_rounds: ~\nseed:\nmodels: [mpt7b]\nsweeps: [latency]")
+    assert suite.protocol == Protocol()
+
+
+def test_a_grid_is_the_same_wherever_it_stands() -> None:
+    """Its place is for errors only."""
+    one, two = (
+        read_suite("s", as_node({"models": ["mpt7b"], "sweeps": ["latency"]}, where)).entries
+        for where in "ab"
+    )
+    assert one == two

@@ -1,0 +1,97 @@
+"""What may import what: listing cases costs no import of torch, and the arrows point one way."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ci.tests.conftest import ROOT
+
+HEAVY = {"torch", "transformers", "deepspeed", "accelerate"}
+
+
+def imports(path: Path) -> set[str]:
+    """The modules that a file imports at its top level, or anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+def modules(folder: str) -> list[Path]:
+    """The Python files of a folder and of those below it, without tests."""
+    return [path for path in sorted((ROOT / folder).rglob("*.py")) if "tests" not in path.parts]
+
+
+def name_of(path: Path) -> str:
+    """As in an id: `fixtures-core-cost-sweep`."""
+    return "-".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+CORE = modules("fixtures/core")
+LAYERS = ("base", "spec", "cost", "result", "store", "forecast")  # each imports those before it
+# of what comes after the numbers; the census tries the engines themselves
+CI = [path for path in modules("ci") if "census" not in path.parts]
+LIGHT = [path for path in modules("fixtures") if "engines" not in path.parts] + CI
+
+
+@pytest.mark.parametrize("path", CORE, ids=name_of)
+def test_the_core_is_pure(path: Path) -> None:
+    """The standard library, PyYAML, numpy and scipy for statistics, and the core itself."""
+    for name in imports(path):
+        root = name.partition(".")[0]
+        known = sys.stdlib_module_names | {"yaml", "numpy", "scipy"}
+        assert root in known or name.startswith("fixtures.core"), name
+
+
+@pytest.mark.parametrize("path", CORE, ids=name_of)
+def test_layers_import_downwards(path: Path) -> None:
+    """A layer knows itself and those before it."""
+    layer = path.relative_to(ROOT).parts[2]
+    if layer in LAYERS:
+        ours = [name.split(".")[2] for name in imports(path) if name.startswith("fixtures.core.")]
+        assert set(ours) <= set(LAYERS[: LAYERS.index(layer) + 1])
+
+
+@pytest.mark.parametrize("path", LIGHT, ids=name_of)
+def test_heavy_libraries_stay_in_the_engines(path: Path) -> None:
+    """Outside of fixtures/engines nobody imports torch."""
+    roots = {name.partition(".")[0] for name in imports(path)}
+    assert not roots & HEAVY
+
+
+@pytest.mark.parametrize("path", CI, ids=name_of)
+def test_what_comes_after_the_numbers_needs_the_core_alone(path: Path) -> None:
+    """ci -> fixtures/core."""
+    ours = {name for name in imports(path) if name.startswith("fixtures")}
+    assert all(name.startswith("fixtures.core") for name in ours)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["benchmarks", "--collect-only", "-q"],
+        ["benchmarks", "--collect-only", "-q", "--hardware", "4xa100_80gb", "-k", "mpt30b"],
+        ["benchmarks", "--plan", "-q"],
+        ["benchmarks", "--plan", "-q", "--hardware", "1xa100_80gb", "-k", "mpt30b"],
+        ["--help"],
+    ],
+)
+def test_listing_never_imports_torch(arguments: list[str]) -> None:
+    """In a process of its own, by what is in sys.modules at its end."""
+    program = (
+        "import sys, pytest\n"
+        f"code = pytest.main({arguments!r})\n"
+        f"print('heavy:', sorted({HEAVY!r} & set(sys.modules)))\n"
+        "sys.exit(code)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "heavy: []"

@@ -1,0 +1,173 @@
+"""The READMEs' commands, each run in a copy of the project, and their figures, held to their histories."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ci.definitions import README, with_table
+from ci.tests.conftest import ROOT
+from fixtures.core.base.text import significant
+from fixtures.core.result.metrics import METRICS
+from fixtures.core.result.tables import limits_table, parallel_table, results_table, split_table
+
+# The project's own first: its commands make what those of the folders' READMEs build on.
+SOURCES = [
+    ROOT / "README.md",
+    *(f for top in ("ci", "fixtures", "yamls") for f in (ROOT / top).rglob("README.md")),
+]
+READMES = "\n".join(file.read_text(encoding="utf-8") for file in SOURCES)
+COMMANDS = list(
+    dict.fromkeys(
+        command
+        for block in re.findall(r"^```sh\n(.*?)^```", READMES, re.M | re.S)
+        for command in block.splitlines()
+    )
+)
+FILES = re.findall(r"^```yaml\n# (\S+)\n(.*?)^```", READMES, re.M | re.S)
+ENVIRONMENT = ROOT / ".venv"
+# What is said in a command itself comes later, and wins: ranks start for the commands that ask for them.
+# A fifth of a minute is enough for some cases of each.
+QUICK = "--rounds=1 --warmup-rounds=0 --minutes=0.2 -k 'not 2xcpu'"
+CONFIG = {
+    "model_type": "llama", "vocab_size": 128, "hidden_size": 128, "intermediate_size": 256,
+    "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 128,
+}  # fmt: skip
+
+needs_environment = pytest.mark.skipif(
+    not (ENVIRONMENT / "stamp").exists(), reason="the commands need the environment that ci/test makes"
+)
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project as a new user has it, with this one's environment, the READMEs' files and a checkpoint."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    folder = tmp_path_factory.mktemp("readme") / "project"
+    ignored = shutil.ignore_patterns(
+        ".git", ".venv*", ".*_cache", ".benchmarks", ".hypothesis", "__pycache__"
+    )
+    shutil.copytree(ROOT, folder, ignore=ignored)
+    (folder / ".venv").symlink_to(ENVIRONMENT)
+    for name, text in FILES:
+        (folder / name).write_text(text, encoding="utf-8")
+    keys: dict[str, Any] = dict(CONFIG)
+    config = AutoConfig.for_model(keys.pop("model_type"), **keys)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder / "checkpoint")
+    return folder
+
+
+def test_there_are_commands_and_files() -> None:
+    """What the tests below go through is not empty."""
+    assert len(COMMANDS) > 10
+    assert [name for name, _ in FILES] == ["mine.yaml", "foundry.yaml"]
+
+
+@needs_environment
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_works(command: str, copy: Path) -> None:
+    """With fewer rounds, and the tests' own command without running them within themselves."""
+    told, expected = command, 0
+    if command == "ci/test":
+        told = "ci/test --collect-only -q ci/tests/core/spec/test_case.py"
+    if command.startswith("ci/gpu"):  # gone through on a CPU in test_gpu.py
+        expected = 3
+    if "--gate" in command or "gate paired" in command:  # of one round, or one pair: it cannot judge
+        expected = 2
+    env = {**os.environ, "PYTEST_ADDOPTS": QUICK, "PYTHON": sys.executable}
+    done = subprocess.run(told, shell=True, cwd=copy, env=env, capture_output=True, text=True)
+    assert done.returncode == expected, done.stdout + done.stderr
+    if "--plan" in told:
+        assert re.search(r"^expected: .* for [1-9]\d* of", done.stdout, re.M)
+    elif "bench" in told and "--collect-only" not in told and "harness" not in told:
+        assert re.search(r"history: (\.benchmarks/|run\.json)", done.stdout)
+        # What is resumed may have been measured already, by a command above that its minutes ended.
+        ends = "passed|skipped" if "--resume" in told else "passed"
+        assert re.search(rf"\b[1-9]\d* ({ends})", done.stdout)
+        assert ("resumed from" in done.stdout or "nothing to resume" in done.stdout) == ("--resume" in told)
+
+
+def test_every_link_to_a_file_leads_to_one() -> None:
+    """Of each README, from its own folder."""
+    links = [
+        (source, link)
+        for source in SOURCES
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", source.read_text(encoding="utf-8"))
+    ]
+    assert len(links) > 3
+    assert [str(source) for source, link in links if not (source.parent / link).exists()] == []
+
+
+def baselines(name: str) -> list[dict[str, Any]]:
+    """The benchmarks of the histories of that name in ci/baselines, the oldest first."""
+    files = sorted((ROOT / "ci" / "baselines" / "1xcpu").glob(f"{name}_*.json"))
+    return [bench for file in files for bench in json.loads(file.read_text(encoding="utf-8"))["benchmarks"]]
+
+
+def test_the_table_is_that_of_the_history() -> None:
+    """Every row of the table, digit by digit."""
+    records = [bench["extra_info"] for bench in baselines("default")]
+    assert len(records) == 24
+    assert "\n".join(results_table(records)) in READMES
+
+
+def test_the_table_of_prefill_and_decode_is_that_of_its_history() -> None:
+    """And every case of several output lengths has its second way."""
+    records = [bench["extra_info"] for bench in baselines("latency")]
+    assert len(records) == 9
+    assert all(record["split"]["fit"] for record in records)
+    assert "\n".join(split_table(records)) in READMES
+
+
+def test_the_table_of_bounds_is_that_of_its_history() -> None:
+    """Each case has one, and none is beyond it."""
+    records = [bench["extra_info"] for bench in baselines("latency")]
+    assert len(records) == 9
+    assert all(0 < record["limits"]["of_bound"] < 1 for record in records)
+    assert "\n".join(limits_table(records)) in READMES
+
+
+def test_the_table_of_a_cpu_that_emulates_bf16_is_that_of_its_histories() -> None:
+    """The peak is that of fp32 for both engines, and neither goes beyond it."""
+    records = [bench["extra_info"] for bench in baselines("avx2")]
+    assert len(records) == 12
+    shares = [record["limits"][name] for record in records for name in ("of_bound", "mfu", "mbu")]
+    assert max(one for one in shares if one is not None) < 1
+    rates = [record["limits"]["peaks"]["by_dtype"]["float32"] for record in records]
+    assert [record["limits"]["peaks"]["measured"]["flops_per_s"] for record in records] == rates
+    assert "\n".join(limits_table(records)) in READMES
+
+
+def test_the_table_of_several_devices_is_that_of_the_history() -> None:
+    """Both engines are in it, and each has its speed-up."""
+    records = [bench["extra_info"] for bench in baselines("default")]
+    split = [record for record in records if record["case"]["devices"] > 1]
+    assert {record["case"]["engine"]["kind"] for record in split} == {"deepspeed", "hf_tp"}
+    assert all(record["parallel"]["speed_up"] for record in split)
+    assert "\n".join(parallel_table(records)) in READMES
+
+
+def test_the_ratios_are_those_of_the_history() -> None:
+    """Every ratio of the harness, as its history has it."""
+    every = [ratio for bench in baselines("harness") for ratio in bench["extra_info"]["ratios"]]
+    ratios = {ratio["what"]: ratio for ratio in every}  # of one that was measured again, the last
+    assert len(ratios) == 22
+    for ratio in ratios.values():
+        assert f"| {ratio['what']} | {significant(ratio['value'])} |" in READMES
+
+
+def test_the_table_of_metrics_is_that_of_their_docstrings() -> None:
+    """As `python -m ci.definitions` writes it."""
+    text = README.read_text(encoding="utf-8")
+    assert with_table(text) == text
+    assert all(f"| {name} |" in text for name in METRICS)
