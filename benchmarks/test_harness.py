@@ -9,7 +9,7 @@ import pytest
 from fixtures.core.spec.case import Case, EngineSpec, ModelSpec, Point
 from fixtures.core.spec.library import hardware, model
 from fixtures.engines import open_engine
-from fixtures.engines.limits import Limits
+from fixtures.engines.protocol import Limits
 from fixtures.harness import Ratio
 from fixtures.measure.prompts import make_prompts
 from fixtures.measure.rounds import Rounds

@@ -15,10 +15,9 @@ from fixtures.core.spec.case import Case, EngineSpec, ModelSpec, Point
 from fixtures.core.spec.foundry.hf import Checkpoint
 from fixtures.core.spec.splitting import has_plan, works_instead
 from fixtures.engines import KINDS, RANKED
-from fixtures.engines.limits import Limits
-from fixtures.engines.protocol import CannotLoad, OutOfMemory, RankFailed, WorkNotDone
-from fixtures.engines.ranks.processes import Processes
-from fixtures.engines.ranks.started import Launcher, Lone
+from fixtures.engines.processes.start import Launcher, Lone
+from fixtures.engines.processes.workers import Processes
+from fixtures.engines.protocol import CannotLoad, Limits, OutOfMemory, RankFailed, WorkNotDone
 from fixtures.measure.prompts import make_prompts
 
 POINT = Point(2, 10, 8)

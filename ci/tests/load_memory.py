@@ -23,7 +23,7 @@ from fixtures.core.spec.case import Case, EngineSpec, ModelSpec, Point
 from fixtures.engines import build, open_rank
 from fixtures.engines.hf import HfEngine
 from fixtures.engines.memory import peak_memory_bytes, reset_peak_memory
-from fixtures.engines.ranks import group
+from fixtures.engines.processes import group
 
 LLAMA: dict[str, Any] = {
     "model_type": "llama", "vocab_size": 4096, "hidden_size": 2048, "intermediate_size": 8192,

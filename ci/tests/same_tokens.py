@@ -18,7 +18,7 @@ from fixtures.core.spec import library
 from fixtures.core.spec.case import Case, EngineSpec, ModelSpec, Point
 from fixtures.engines import open_rank
 from fixtures.engines.hf import HfEngine
-from fixtures.engines.ranks import group
+from fixtures.engines.processes import group
 from fixtures.measure.prompts import make_prompts
 
 POINT = Point(2, 10, 12)

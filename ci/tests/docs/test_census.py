@@ -136,7 +136,7 @@ class Here:
     """A rank in this process."""
 
     def __init__(self) -> None:
-        from fixtures.engines.ranks.worker import Rank
+        from fixtures.engines.processes.worker import Rank
 
         self._rank = Rank()
 

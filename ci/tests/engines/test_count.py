@@ -11,7 +11,7 @@ from fixtures.core.cost.bounds import Cache, decode_flops, prefill_flops
 from fixtures.core.spec.case import Case, EngineSpec, ModelSpec, Point
 from fixtures.core.spec.library import hardware, model
 from fixtures.engines import peaks
-from fixtures.engines.count import CannotCount, count_work, counted
+from fixtures.engines.counting.count import CannotCount, count_work, counted
 from fixtures.engines.peaks import measure_peaks
 
 

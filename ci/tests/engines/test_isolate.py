@@ -16,9 +16,9 @@ from ci.tests.conftest import histories, write_suite
 from ci.tests.engines.test_rank_failures import Session
 from ci.tests.engines.test_ranks import cases_of, tiny_suite
 from ci.tests.fake_engine import FakeEngine
-from fixtures.engines.limits import Limits
-from fixtures.engines.ranks import oom, processes
-from fixtures.engines.ranks.last_words import how_it_ended, innermost_frames
+from fixtures.engines.processes import exit_reason, workers
+from fixtures.engines.processes.exit_reason import how_it_ended, innermost_frames
+from fixtures.engines.protocol import Limits
 
 pytest_plugins = ["pytester"]
 
@@ -88,14 +88,14 @@ def test_what_the_kernel_kills_for_want_of_memory_ran_out_of_it(
 ) -> None:
     """It counts one more such kill when the process is gone: the case is skipped, 4 can only need more."""
     seen: list[int] = []
-    monkeypatch.setattr(processes, "oom_kills", lambda _: len(seen))
-    end_of = processes.Processes._of_end
+    monkeypatch.setattr(workers, "oom_kills", lambda _: len(seen))
+    end_of = workers.Processes._of_end
 
-    def noted(self: processes.Processes, when: str, phase: str | None = None) -> Exception:
+    def noted(self: workers.Processes, when: str, phase: str | None = None) -> Exception:
         seen.append(1)
         return end_of(self, when, phase)
 
-    monkeypatch.setattr(processes.Processes, "_of_end", noted)
+    monkeypatch.setattr(workers.Processes, "_of_end", noted)
     result = run(project, "is_killed")
     result.assert_outcomes(passed=1, skipped=2)
     said = (
@@ -154,7 +154,7 @@ def worker(session: Session) -> int:
     end = time.monotonic() + 60
     while time.monotonic() < end:
         for pid in session.processes():
-            if "fixtures.engines.ranks.worker" in Path(f"/proc/{pid}/cmdline").read_text():
+            if "fixtures.engines.processes.worker" in Path(f"/proc/{pid}/cmdline").read_text():
                 return pid
         time.sleep(0.02)
     raise AssertionError(session.log)
@@ -223,7 +223,7 @@ def test_kills_are_counted_in_the_narrowest_group_that_counts(tmp_path: Path) ->
     (tmp_path / "memory" / "old" / "memory.oom_control").write_text("oom_kill_disable 0\noom_kill 2\n")
 
     def count(own: str) -> int | None:
-        return oom.oom_kills(oom.counters(own, tmp_path, machine))
+        return exit_reason.oom_kills(exit_reason.counters(own, tmp_path, machine))
 
     assert count("0::/own\n") == 3
     assert count("12:cpu,memory:/old\n0::/\n") == 2
@@ -231,15 +231,17 @@ def test_kills_are_counted_in_the_narrowest_group_that_counts(tmp_path: Path) ->
     assert count("") == 7
     machine.write_text("nr_free_pages 5\n")
     assert count("") is None
-    assert [oom.has_killed(*pair) for pair in ((1, 2), (2, 2), (None, 2), (2, None))] == [True] + [False] * 3
-    assert oom.own_counters()[-1] == Path("/proc/vmstat")
+    assert [exit_reason.has_killed(*pair) for pair in ((1, 2), (2, 2), (None, 2), (2, None))] == [True] + [
+        False
+    ] * 3
+    assert exit_reason.own_counters()[-1] == Path("/proc/vmstat")
 
 
 def test_a_step_ends_with_its_case(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whichever comes first; what follows a case has its own limit again."""
     now = [100.0]
     clock: Callable[[], float] = lambda: now[0]  # noqa: E731
-    monkeypatch.setattr("fixtures.engines.limits.time.monotonic", clock)
+    monkeypatch.setattr("fixtures.engines.protocol.time.monotonic", clock)
     limits = Limits(10.0, 15.0)
     assert limits.next_step() == (110.0, False)
     limits.begin_case()

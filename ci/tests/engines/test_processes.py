@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.engines.processes.environment import extensions_folder, remove_locks
+from fixtures.engines.processes.workers import _first, _is_common
 from fixtures.engines.protocol import CannotLoad, OutOfMemory, RankFailed
-from fixtures.engines.ranks.environment import extensions_folder, remove_locks
-from fixtures.engines.ranks.processes import _first, _is_common
 
 CLOSED = ("RankFailed", "RuntimeError: Connection closed by peer")
 

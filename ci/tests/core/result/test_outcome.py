@@ -27,7 +27,7 @@ from fixtures.core.result.tables import results_table
 from fixtures.core.spec import library
 from fixtures.core.spec.case import Case, EngineSpec, HardwareSpec, ModelSpec, Point
 from fixtures.core.spec.devices.machine import Machine
-from fixtures.engines.limits import Limits
+from fixtures.engines.protocol import Limits
 from fixtures.load.model import Handle
 
 pytest_plugins = ["pytester"]

@@ -41,7 +41,9 @@ def test_every_file_is_of_a_known_kind() -> None:
     """A yaml in another folder, or with another ending, would be found by nobody."""
     found = {path.relative_to(library.YAMLS) for path in library.YAMLS.rglob("*") if path.is_file()}
     known = {Path(kind) / f"{name}.yaml" for kind, name in FILES}
-    counts = {Path("counts") / f"{model}.json" for model in MODELS}  # made by fixtures.engines.recount
+    counts = {
+        Path("counts") / f"{model}.json" for model in MODELS
+    }  # made by fixtures.engines.counting.recount
     made = {*counts, Path("splits.json")}  # that one by ci.census
     assert {path for path in found - known if path.parts[0] != "mcli"} == {*made, Path("README.md")}
     assert len(known) == len(FILES) > 40
