@@ -69,7 +69,6 @@ from ci.tests.fake_engine import FakeEngine, FakeWatch
 from fixtures import engines
 
 engines.KINDS["hf"] = "ci.tests.fake_engine:FakeEngine"
-engines.TIMERS["hf"] = FakeEngine.clock
 
 
 def pytest_configure(config):
@@ -97,7 +96,6 @@ def faked(project: pytest.Pytester) -> pytest.Pytester:
 def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeEngine]]:
     """The fake engine in the place of transformers'."""
     monkeypatch.setitem(engines.KINDS, "hf", "ci.tests.fake_engine:FakeEngine")
-    monkeypatch.setitem(engines.TIMERS, "hf", FakeEngine.clock)
     monkeypatch.setattr("fixtures.measure.measure.Watch", FakeWatch)
     monkeypatch.setattr("pytest_benchmark.plugin.get_cpu_info", dict)  # asks a process of its own, 1 s
     FakeEngine.reset()
