@@ -1,0 +1,250 @@
+"""A time limit shared out among models: by hand, and for any times within the stated factors."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fixtures.core.forecast.budget import (
+    OVER,
+    SURE,
+    UNSURE,
+    Budget,
+    Need,
+    left_out_line,
+    share_s,
+    would_leave_out,
+)
+
+
+def need(name: str, calls_s: float | None, load_s: float = 0.0, first_s: float = 0.0) -> Need:
+    """`model/point`."""
+    return Need(name, name.partition("/")[0], calls_s, None if calls_s is None else first_s, load_s)
+
+
+@pytest.mark.parametrize(
+    ("left_s", "others_s", "share"),
+    [
+        (90, [], 90),
+        (90, [math.inf], 45),
+        (90, [math.inf, math.inf], 30),
+        (90, [10, 20], 60),  # they need no more
+        (90, [100, 10], 40),  # 80 for two
+        (90, [10, 35, 50], 90 - 10 - 80 / 3 - 80 / 3),
+        (-5, [10], 0),
+    ],
+)
+def test_a_share_is_as_much_as_any_gets_or_what_the_others_leave(
+    left_s: float, others_s: list[float], share: float
+) -> None:
+    """Worked out by hand."""
+    assert share_s(left_s, others_s) == pytest.approx(share)
+
+
+@settings(deadline=None, derandomize=True)
+@given(left_s=st.floats(0, 1e4), wants=st.lists(st.floats(0, 1e4) | st.just(math.inf), max_size=6))
+def test_all_shares_together_are_what_is_left(left_s: float, wants: list[float]) -> None:
+    """Each in turn uses what it wants of its share: nobody who wants an equal part gets less."""
+    now, equal = left_s, left_s / max(len(wants), 1)
+    for index, wanted in enumerate(wants):
+        share = share_s(now, wants[index + 1 :])
+        used = min(share, wanted)
+        assert used >= min(wanted, equal) - 1e-6
+        now -= used
+    assert now >= -1e-6
+    if sum(wants) >= left_s and wants:
+        assert now == pytest.approx(0, abs=1e-6)
+
+
+def test_what_does_not_fit_is_not_begun() -> None:
+    """Two models have 50 s each of 100. a: load 10, 30, then 20 do not fit, 5 do; b's load begins at 45."""
+    needs = [
+        need("a/1", 30, 10),
+        need("a/2", 20, 10),
+        need("a/3", 5, 10),
+        need("b/1", 40, 10),
+        need("b/2", 9),
+    ]
+    budget = Budget(100, needs)
+    assert budget.begins("a/1", 0, False)
+    assert not budget.begins("a/2", 40, True)
+    assert budget.begins("a/3", 40, True)
+    assert budget.begins("b/1", 45, False)  # 10 + 40 of the 55 that are left
+    assert not budget.begins("b/2", 95, True)
+    assert budget.left_out == ["a/2", "b/2"]
+    assert would_leave_out(100, needs) == ["a/2", "b/2"]
+
+
+def test_what_a_model_does_not_use_goes_to_those_after_it() -> None:
+    """a was to take 50 of 100 s, and took 5: then the next has 95."""
+    budget = Budget(100, [need("a/1", 50), need("b/1", 80), need("b/2", 20)])
+    assert budget.begins("a/1", 0, True)
+    assert budget.begins("b/1", 5, True)
+    assert would_leave_out(100, [need("a/1", 50), need("b/1", 80)]) == ["b/1"]
+
+
+def test_what_others_do_not_want_is_ones_own() -> None:
+    """The first may take 90 of 100 s, because 10 are enough for the other; not 91."""
+    assert Budget(100, [need("a/1", 90), need("b/1", 10)]).begins("a/1", 0, True)
+    assert not Budget(100, [need("a/1", 91), need("b/1", 10)]).begins("a/1", 0, True)
+    assert not Budget(100, [need("a/1", 51), need("b/1", None)]).begins("a/1", 0, True)  # half is b's
+
+
+def test_the_expectation_is_corrected_by_what_was_taken() -> None:
+    """Twice as long as expected: 30 s count as 60; a model has a ratio of its own as soon as it can."""
+    needs = [need("a/1", 10), need("a/2", 30), need("b/1", 20), need("b/2", 20)]
+    budget = Budget(200, needs)
+    assert budget.begins("a/1", 0, True)
+    budget.ended(20)
+    # b wants 80 by a's ratio: a has 120 of 200, until 120
+    assert not budget.begins("a/2", 61, True)
+    assert budget.begins("b/1", 159, True)
+    budget.ended(10)
+    assert budget.begins("b/2", 189, True)  # 10 s by b's own ratio
+    budget = Budget(100, [need("a/1", 10, 5), need("b/1", 10, 5)])
+    assert budget.begins("a/1", 0, False)
+    budget.loaded(30)
+    budget.ended(10)
+    assert not budget.begins("b/1", 61, False)  # 30 s for its load, too
+    assert Budget(100, [need("b/1", 10, 5)]).begins("b/1", 61, False)
+
+
+def test_a_new_expectation_takes_the_place_of_the_old_one() -> None:
+    """Of what is to come, for everybody's share, and of the case that has begun, now that it is loaded."""
+    budget = Budget(100, [need("a/1", 10), need("a/2", 40), need("b/1", None)])
+    assert budget.begins("a/1", 0, True)
+    budget.expect(need("a/1", 60))
+    assert not budget.still_begins(5)
+    budget.expect(need("b/1", 10))
+    assert budget.begins("a/2", 5, True)
+    assert budget.still_begins(50)  # of 90 s
+    assert budget.left_out == ["a/1"]
+
+
+def test_a_first_call_tells_of_the_others() -> None:
+    """In a share of 50 s: it may end at 60, where each further call takes a quarter more than the first."""
+    for rest_s, goes_on in ((28, True), (29, False)):
+        budget = Budget(100, [need("a/1", 10), need("b/1", None)])
+        assert budget.begins("a/1", 0, True)
+        assert budget.goes_on(25, rest_s) is goes_on
+        assert budget.left_out == ([] if goes_on else ["a/1"])
+    assert budget.has_time(40, 10)
+    assert not budget.has_time(40, 11)
+
+
+def test_a_load_and_a_first_call_may_take_three_times_as_long() -> None:
+    """Load 20 and first call 20 s: 120 of 120 s, and not a second more."""
+    assert Budget(100, [need("a/1", 30, 20, 20)]).begins("a/1", 0, False)
+    assert not Budget(100, [need("a/1", 30, 20, 20)]).begins("a/1", 0.1, False)
+
+
+def test_what_is_not_known_begins_while_there_is_time() -> None:
+    """Nothing of it can be expected before it is loaded."""
+    budget = Budget(100, [need("a/1", None), need("a/2", None), need("a/3", None)])
+    assert budget.begins("a/1", 0, False)
+    budget.ended(50)
+    assert budget.begins("a/2", 99, True)
+    assert not budget.begins("a/3", 101, True)
+
+
+def test_the_line_names_each_case_and_says_what_to_do() -> None:
+    """A model of which all is left out is named once, with the number of its cases."""
+    ids = {
+        "m-1xcpu-hf": ["b1-in2-out3", "b2-in2-out3", "b4-in2-out3"],
+        "n-1xcpu-hf": ["b1-in2-out3", "b2-in2-out3"],
+        "o-1xcpu-hf": ["b1-in2-out3"],
+    }
+    loads = {f"{load}-{point}": load for load, points in ids.items() for point in points}
+    left = [i for i in loads if not i.startswith("m-1xcpu-hf-b1")]
+    assert left_out_line(left, loads, 90) == (
+        "left out for time (5 of 6 cases, minutes: 1.5): m-1xcpu-hf b2-in2-out3, b4-in2-out3; "
+        "n-1xcpu-hf (all 2); o-1xcpu-hf b1-in2-out3; "
+        "--resume measures what is left, --minutes 0 sets no limit"
+    )
+
+
+@dataclass
+class Run:
+    """A session whose loads, checks and calls take what they take."""
+
+    limit_s: float
+    cases: list[tuple[Need, int, float, float, float, float]]
+    calls: int
+    now_s: float = 0.0
+    begun: list[str] = field(default_factory=list)
+
+    def go(self) -> Budget:
+        """All of it; a case that is left out after its first call has cost its time."""
+        budget = Budget(self.limit_s, [one[0] for one in self.cases])
+        loaded = ""
+        for wants, _, load_s, check_s, first_s, rest_s in self.cases:
+            if not budget.begins(wants.case_id, self.now_s, loaded == wants.load_key):
+                continue
+            if loaded != wants.load_key:
+                self.now_s += load_s
+                budget.loaded(load_s)
+                loaded = wants.load_key
+                if not budget.still_begins(self.now_s):
+                    continue
+            self.now_s += check_s + first_s
+            if self.calls > 1:
+                if not budget.goes_on(self.now_s, (self.calls - 1) * first_s):
+                    continue
+                self.now_s += rest_s
+            budget.ended(check_s + first_s + (rest_s if self.calls > 1 else 0.0))
+            self.begun.append(wants.case_id)
+        return budget
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> Run:
+    """Any models and cases; all take a like multiple of what is expected, at most three times it.
+
+    Nothing takes more than UNSURE times what is expected after correction: all multiples are within that of
+    each other, and below it.
+    """
+    least = draw(st.floats(0.05, 1.0) | st.just(1.0))
+    multiple = st.sampled_from([least, UNSURE * least]) | st.floats(least, UNSURE * least)
+    calls = draw(st.integers(1, 9))
+    cases = []
+    for model in range(draw(st.integers(1, 4))):
+        load_s = draw(st.floats(0.1, 50))
+        taken_load_s = load_s * draw(multiple)
+        for number in range(draw(st.integers(1, 4))):
+            call_s, check_s = draw(st.floats(0.01, 20)), draw(st.floats(0.01, 20))
+            first, check = draw(multiple), draw(multiple)
+            rest = draw(st.sampled_from([1.0, SURE]))
+            wants = Need(f"{model}/{number}", str(model), check_s + calls * call_s, check_s + call_s, load_s)
+            taken_s = (taken_load_s, check * check_s, first * call_s, rest * first * call_s * (calls - 1))
+            cases.append((wants, calls, *taken_s))
+    whole_s = sum(one[0].calls_s or 0.0 for one in cases)
+    return Run(draw(st.floats(0.2, 2)) * whole_s, cases, calls)
+
+
+@settings(deadline=None, derandomize=True, max_examples=200)
+@given(run=runs())
+def test_never_more_than_a_fifth_over_and_every_case_is_accounted_for(run: Run) -> None:
+    """Each case is measured or left out by name, both in their order."""
+    budget = run.go()
+    assert run.now_s <= OVER * run.limit_s * (1 + 1e-9)
+    order = [one[0].case_id for one in run.cases]
+    assert sorted([*run.begun, *budget.left_out]) == sorted(order)
+    assert run.begun == [i for i in order if i in run.begun]
+    assert budget.left_out == [i for i in order if i in budget.left_out]
+
+
+@settings(deadline=None, derandomize=True, max_examples=100)
+@given(run=runs(), start_s=st.floats(0, 400))
+def test_no_case_begins_that_is_expected_to_end_after_the_limit(run: Run, start_s: float) -> None:
+    """Whatever its share is; and where all takes what is expected, all ends within the limit."""
+    needs = [one[0] for one in run.cases]
+    left_out = would_leave_out(run.limit_s, needs, start_s)
+    measured = [one for one in needs if one.case_id not in left_out]
+    loads = {one.load_key: one.load_s for one in measured}
+    total_s = sum(one.calls_s or 0.0 for one in measured) + sum(loads.values())
+    assert not measured or start_s + total_s <= run.limit_s * (1 + 1e-9)
+    assert would_leave_out(math.inf, needs, start_s) == []
