@@ -16,5 +16,4 @@ pytest_plugins = [  # each after those that it imports
     "fixtures.show.warned",
     "fixtures.show.summary",
     "fixtures.show.gated",
-    "fixtures.harness",
 ]

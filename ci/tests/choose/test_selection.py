@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ci.tests.conftest import ROOT, write_suite
+from ci.tests.conftest import write_suite
 from ci.tests.fake_engine import FakeEngine
 from fixtures.host import machine
 
@@ -138,7 +138,7 @@ def test_three_ranks_on_two_cores_are_of_no_library(
 def test_a_machine_is_not_said_to_be_what_it_lacks(project: pytest.Pytester) -> None:
     """Where the cases that it has are left out by a mark."""
     suite = write_suite(project.path, "m", hardware=["1xcpu"])
-    result = project.runpytest("benchmarks", "--collect-only", "-q", "--suite", suite, "-m", "harness")
+    result = project.runpytest("benchmarks", "--collect-only", "-q", "--suite", suite, "-m", "slow")
     result.stdout.fnmatch_lines(["nothing to run: *no other hardware would change that*"])
 
 
@@ -154,20 +154,6 @@ def test_a_machine_that_is_not_here_is_not_measured(project: pytest.Pytester, fa
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: --hardware 4xa100_80gb: this machine is *--collect-only*"])
     assert fake.log == []
-
-
-@pytest.mark.parametrize("file", sorted(file.name for file in (ROOT / "benchmarks").glob("*harness*")))
-def test_the_harness_is_measured_only_where_it_is_asked_for(project: pytest.Pytester, file: str) -> None:
-    """Benchmarks of the harness take minutes and say nothing about a model."""
-    (project.path / "benchmarks" / file).write_text(
-        "import pytest\npytestmark = pytest.mark.harness\ndef test_cost(benchmark): benchmark(int)\n"
-    )
-    suite = write_suite(project.path, "m")
-    without = project.runpytest("benchmarks", "--collect-only", "-q", "--suite", suite)
-    assert "test_cost" not in without.stdout.str()
-    for asked in (["-k", "harness"], ["-m", "harness"], [f"benchmarks/{file}"]):
-        result = project.runpytest("benchmarks", "--collect-only", "-q", "--suite", suite, *asked)
-        assert "test_cost" in result.stdout.str(), asked
 
 
 def test_set_reaches_every_sweep(project: pytest.Pytester) -> None:

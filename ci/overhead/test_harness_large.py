@@ -1,22 +1,24 @@
-"""How long the gate, the report and the picker take over very many cases; runs where it is asked for."""
+"""How long the gate, the report and the picker take over very many cases."""
+
+from __future__ import annotations
 
 import os
 import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fixtures.harness import Ratio
-
-pytestmark = pytest.mark.harness
+from ci.overhead.harness import Harness, Ratio
 
 _ROUNDS = 3
 _MOST_BYTES = 1e9
 
 
-def _run(folder, *words):
+def _run(folder: Path, *words: str) -> tuple[float, int]:
     """A module's wall time in s and its peak memory in bytes; it ends with what `words` are judged to be."""
     start = time.perf_counter()
     with (folder / "said").open("w") as said:
@@ -40,12 +42,14 @@ _MANY = "10,000 cases over 100 runs"
     ],
     ids=["gate", "page", "figures", "pick"],
 )
-def test_many_cases(harness, benchmark, tmp_path, what, made, words, limit_s):
+def test_many_cases(
+    harness: Harness, benchmark: Any, tmp_path: Path, what: str, made: str, words: str, limit_s: float
+) -> None:
     """Seconds over what it may take, and peak memory over 1 GB."""
     runs = tmp_path if made else tmp_path / "runs"
     subprocess.run([sys.executable, "-m", "ci.tests.many_histories", runs, *filter(None, [made])], check=True)
     module, *arguments = (word.format(tmp_path) for word in words.split())
-    found = []
+    found: list[tuple[float, int]] = []
     benchmark.pedantic(
         lambda: found.append(_run(tmp_path, f"ci.{module}", *arguments)), rounds=_ROUNDS, warmup_rounds=1
     )

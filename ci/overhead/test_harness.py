@@ -1,32 +1,40 @@
-"""What the suite itself costs; runs where it is asked for, as in `-k harness`."""
+"""What the suite itself costs."""
+
+from __future__ import annotations
 
 import json
 import statistics
 import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ci.overhead.harness import Harness, Ratio
 from fixtures.core.spec.case import Case, EngineSpec, ModelSpec, Point
 from fixtures.core.spec.library import hardware, model
 from fixtures.engines import open_engine
 from fixtures.engines.protocol import Limits
-from fixtures.harness import Ratio
 from fixtures.measure.prompts import make_prompts
 from fixtures.measure.rounds import Rounds
 from fixtures.measure.watch import Watch
 
-pytestmark = pytest.mark.harness
-
-_SMALL = {"model_type": "llama", "vocab_size": 512, "hidden_size": 128, "intermediate_size": 256}
+_SMALL: dict[str, Any] = {
+    "model_type": "llama",
+    "vocab_size": 512,
+    "hidden_size": 128,
+    "intermediate_size": 256,
+}
 _SMALL |= {"num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 512}
 
 
-def _case(spec, point):
+def _case(spec: ModelSpec, point: Point) -> Case:
     return Case(spec, hardware("cpu"), 1, EngineSpec("hf"), point)
 
 
 @pytest.fixture
-def one_thread():
+def one_thread() -> Iterator[None]:
     """torch on one thread: those of a small product wait for each other more than they compute."""
     import torch
 
@@ -37,33 +45,38 @@ def one_thread():
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_measured_against_bare_loop(harness, benchmark):
+def test_measured_against_bare_loop(harness: Harness, benchmark: Any) -> None:
     """A call as the suite times it, the machine read around it, against the same in a bare loop.
 
     The two take turns in coming first. Against them, a model that the suite has not touched.
     """
+    from fixtures.engines.hf import HfEngine
+
     point = Point(1, 16, 16)
     case = _case(ModelSpec("small", _SMALL), point)
     engine, other = open_engine(case, Limits(60)), open_engine(case, Limits(60))
+    assert isinstance(other, HfEngine)
     engine.load(case, seed=17)
     other.load(case, seed=17)
     other.model._forward_pre_hooks.clear()  # nothing of the suite's is left on this one
     work = engine.prepare(make_prompts(point, 512, 17), point.output_len)
     watch = Watch(engine.pids(), 0)
-    loop, bare, reads = [], [], []
+    loop: list[float] = []
+    bare: list[float] = []
+    reads: list[float] = []
 
-    def timed(call, seconds):
+    def timed(call: Callable[[], object], seconds: list[float]) -> None:
         start = time.perf_counter()
         call()
         seconds.append(time.perf_counter() - start)
 
-    def without_the_suite():
+    def without_the_suite() -> None:
         other.model.generate(work.prompts, attention_mask=work.mask, generation_config=work.settings)
 
-    def in_a_loop():
+    def in_a_loop() -> None:
         engine.generate(work)
 
-    def between_rounds():
+    def between_rounds() -> None:
         """bare, loop, measured; bare, measured, loop; and so on."""
         if len(loop) < len(bare):
             timed(in_a_loop, loop)
@@ -80,7 +93,7 @@ def test_measured_against_bare_loop(harness, benchmark):
     ours = [call.seconds for call in rounds.timed]
     loop, bare, reads = loop[20:], bare[20:], reads[20:]
 
-    def in_twos(seconds):
+    def in_twos(seconds: Sequence[float]) -> list[float]:
         return [sum(two) for two in zip(seconds[::2], seconds[1::2], strict=True)]
 
     harness.ratio("measured latency / bare loop", in_twos(ours), in_twos(loop), 1.005)
@@ -91,7 +104,7 @@ def test_measured_against_bare_loop(harness, benchmark):
     harness.ratio("10 ms and reading the machine before and after / 10 ms", around, [0.01] * len(around), 1.5)
 
 
-def test_building_a_model(harness, benchmark):
+def test_building_a_model(harness: Harness, benchmark: Any) -> None:
     """MPT-1B from nothing: random bf16 weights in place, against from_config in fp32 and a cast."""
     import torch
     from transformers import AutoModelForCausalLM
@@ -100,26 +113,28 @@ def test_building_a_model(harness, benchmark):
     from fixtures.engines.memory import peak_memory_bytes, reset_peak_memory
 
     spec = model("mpt1b")
+    assert spec.parameters
     cpu = torch.device("cpu")
-    slow, peaks = [], []
+    slow: list[float] = []
+    peaks: list[int] = []
 
-    def from_config():
+    def from_config() -> None:
         start = time.perf_counter()
         config = make_config(spec.architecture, "auto", None)
         AutoModelForCausalLM.from_config(config, dtype=torch.float32).to(torch.bfloat16)
         slow.append(time.perf_counter() - start)
 
-    def ours():
+    def ours() -> Any:
         config = make_config(spec.architecture, "auto", None)
         return build_random(config, torch.bfloat16, cpu, 17, remote_code=False)
 
-    def before():
+    def before() -> None:
         from_config()
         reset_peak_memory(cpu)
-        peaks.append(peak_memory_bytes(cpu))
+        peaks.append(peak_memory_bytes(cpu) or 0)
 
-    def after():
-        peaks[-1] = peak_memory_bytes(cpu) - peaks[-1]
+    def after() -> None:
+        peaks[-1] = (peak_memory_bytes(cpu) or 0) - peaks[-1]
 
     benchmark.pedantic(ours, setup=before, teardown=after, rounds=3, warmup_rounds=1)
     harness.ratio(
@@ -129,7 +144,7 @@ def test_building_a_model(harness, benchmark):
     harness.note(Ratio("memory peak of building / the model's bytes", peak, peak, peak, 1.15, at_most=True))
 
 
-def test_collecting_10000_cases(harness, benchmark, tmp_path):
+def test_collecting_10000_cases(harness: Harness, benchmark: Any, tmp_path: Path) -> None:
     """--collect-only of 10,000 cases, against a bare file of as many parameters."""
     numbers = list(range(1, 101))
     suite = {
@@ -146,32 +161,32 @@ def test_collecting_10000_cases(harness, benchmark, tmp_path):
     ours = harness.pytest_process(
         "benchmarks/test_generate.py", "--collect-only", "-q", "--suite", str(tmp_path / "many.yaml")
     )
-    base = []
+    base: list[float] = []
     benchmark.pedantic(ours, setup=lambda: base.append(bare()), rounds=5, warmup_rounds=1)
     harness.ratio("collecting 10,000 cases / a bare file", benchmark.stats.stats.data, base[1:], 2)
 
 
-def test_help(harness, benchmark, tmp_path):
+def test_help(harness: Harness, benchmark: Any, tmp_path: Path) -> None:
     """pytest --help of this project, against that of an empty folder."""
     bare = harness.pytest_process("--help", folder=tmp_path)
-    base = []
+    base: list[float] = []
     benchmark.pedantic(
         harness.pytest_process("--help"), setup=lambda: base.append(bare()), rounds=10, warmup_rounds=1
     )
     harness.ratio("pytest --help / bare pytest's", benchmark.stats.stats.data, base[1:], 2)
 
 
-def test_way_to_the_ranks_and_back(harness, benchmark):
+def test_way_to_the_ranks_and_back(harness: Harness, benchmark: Any) -> None:
     """Wall time of asking two ranks for a call, against the seconds that they report for it."""
     point = Point(1, 16, 16)
     case = Case(ModelSpec("small", _SMALL), hardware("cpu"), 2, EngineSpec("hf_tp", kind="hf_tp"), point)
     engine = open_engine(case, Limits(120))
-    inside = []
+    inside: list[float] = []
     try:
         engine.load(case, seed=17)
         work = engine.prepare(make_prompts(point, 512, 17), point.output_len)
 
-        def asked():
+        def asked() -> None:
             start = engine.clock()
             engine.generate(work)
             inside.append(engine.clock() - start)
@@ -184,7 +199,7 @@ def test_way_to_the_ranks_and_back(harness, benchmark):
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_isolation(harness, benchmark, monkeypatch):
+def test_isolation(harness: Harness, benchmark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wall time of a call of 10 ms in a process of its own, against the same in this one: at most 1.05 of it.
 
     The two take turns. What a case reports is the first one's own clock, without the way there and back; that
@@ -195,19 +210,20 @@ def test_isolation(harness, benchmark, monkeypatch):
     case = _case(ModelSpec("small", _SMALL), point)
     here, apart = open_engine(case, Limits(120)), open_engine(case, Limits(120), isolate=True)
     prompts = make_prompts(point, 512, 17)
-    base, inside = [], []
+    base: list[float] = []
+    inside: list[float] = []
     try:
         works = []
         for engine in (here, apart):
             engine.load(case, seed=17)
             works.append(engine.prepare(prompts, point.output_len))
 
-        def in_this_process():
+        def in_this_process() -> None:
             start = time.perf_counter()
             here.generate(works[0])
             base.append(time.perf_counter() - start)
 
-        def isolated():
+        def isolated() -> None:
             start = apart.clock()
             apart.generate(works[1])
             inside.append(apart.clock() - start)
@@ -229,7 +245,9 @@ def test_isolation(harness, benchmark, monkeypatch):
     ],
     ids=["one device", "ranks"],
 )
-def test_share_of_measuring(harness, benchmark, tmp_path, chosen, cases, aim):
+def test_share_of_measuring(
+    harness: Harness, benchmark: Any, tmp_path: Path, chosen: str, cases: str, aim: float
+) -> None:
     """Seconds inside the clock, warm-up and discarded rounds included, over the wall time of a session.
 
     Of the same session, how far predicted memory is from the measured peak, in the worst case.
@@ -239,7 +257,8 @@ def test_share_of_measuring(harness, benchmark, tmp_path, chosen, cases, aim):
         "benchmarks/test_generate.py", "-k", chosen, "--benchmark-json", str(file)
     )
     wall_s = benchmark.pedantic(session, rounds=1)
-    measured_s, off = 0.0, []
+    measured_s = 0.0
+    off: list[float] = []
     for bench in json.loads(file.read_text())["benchmarks"]:
         record = bench["extra_info"]
         measured_s += sum(bench["stats"]["data"] + record["warmup_s"] + record["state"]["discarded_s"])

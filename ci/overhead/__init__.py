@@ -1,0 +1,1 @@
+"""Benchmarks of the suite itself: what measuring, judging and reporting cost."""
