@@ -116,7 +116,7 @@ def test_bad_input_is_one_line(arguments: list[str], said: str, capsys: pytest.C
 
 def test_the_committed_census_is_of_the_locked_versions_and_of_every_type() -> None:
     """A new version of transformers or DeepSpeed asks for a new census."""
-    lock = (ROOT / "ci" / "requirements.lock").read_text(encoding="utf-8")
+    lock = (ROOT / "ci/setup/requirements.lock").read_text(encoding="utf-8")
     committed = Census()
     for package in ("transformers", "deepspeed"):
         assert f"{package}=={committed.versions[package]}" in lock

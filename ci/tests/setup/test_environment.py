@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from ci import environment
+from ci.setup import environment
 
 SCRIPT = Path(environment.__file__)
 DEADLINE = 60
@@ -80,15 +80,16 @@ class Project:
         self.venv = root / ".venv"
         self.stamp = self.venv / "stamp"
         self.python = self.venv / "bin" / "python"
-        (root / "ci").mkdir(parents=True, exist_ok=True)
-        shutil.copy(SCRIPT, root / "ci")
-        self.lock = root / "ci" / "requirements.lock"
+        self.script = root / "ci" / "setup" / "environment.py"
+        self.script.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(SCRIPT, self.script)
+        self.lock = self.script.with_name("requirements.lock")
         self.lock.write_text(lock)
 
     def start(self, packages: Path, python: str = sys.executable) -> subprocess.Popen[str]:
         """Start the script, in a process group of its own, with the packages in a folder."""
         return subprocess.Popen(
-            [python, self.root / "ci" / "environment.py"],
+            [python, self.script],
             env=os.environ | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": packages.as_uri(), "PYTHON": ""},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -146,7 +147,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, packages: Path) -> Project:
     second = project.start(packages)
     wait_for_waiting(second)
     slow.go_on.touch()
-    assert project.end(first).startswith("making .venv from ci/requirements.lock")
+    assert project.end(first).startswith("making .venv from ci/setup/requirements.lock")
     assert project.end(second) == "", "the second start has made it again"
     assert project.installed() == "1.0"
     return project
@@ -259,7 +260,8 @@ def test_a_pin_that_is_nowhere_is_named(tmp_path: Path, packages: Path) -> None:
     out, err = process.communicate(timeout=DEADLINE)
     assert (process.returncode, out) == (environment.FAILED, "")
     assert err.splitlines()[-1] == (
-        "environment: installing ci/requirements.lock failed: No matching distribution found for nosuch==9.9"
+        "environment: installing ci/setup/requirements.lock failed: "
+        "No matching distribution found for nosuch==9.9"
     )
     assert "ERROR: Could not find a version that satisfies" in err
     assert not project.stamp.exists()
@@ -282,7 +284,7 @@ def test_a_python_that_does_not_fit_is_refused(
 
 def test_the_wished_python_is_used(made: Project, tmp_path: Path) -> None:
     """`$PYTHON` wins over the Python that runs the script, and has to be one that starts."""
-    command = [sys.executable, str(made.root / "ci" / "environment.py")]
+    command = [sys.executable, str(made.script)]
     wish = tmp_path / "wished"
     wish.write_text(f'#!/bin/sh\ntouch "$0 was here"\nexec "{sys.executable}" "$@"\n')
     wish.chmod(0o755)

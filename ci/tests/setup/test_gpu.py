@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ci import on_gpu
+from ci.setup import on_gpu
 from ci.tests.conftest import ROOT
 
 SUITE = {

@@ -1,9 +1,9 @@
 """Makes and keeps the environment in `.venv` that the benchmarks and the tests run in.
 
-    python3 ci/environment.py         make .venv if need be, and print the path of its Python
-    python3 ci/environment.py lock    make ci/requirements.lock anew from pyproject.toml
+    python3 ci/setup/environment.py         make .venv if need be, and print the path of its Python
+    python3 ci/setup/environment.py lock    make ci/setup/requirements.lock anew from pyproject.toml
 
-The environment is made once, from ci/requirements.lock, and made again only when the lock or the
+The environment is made once, from ci/setup/requirements.lock, and made again only when the lock or the
 minor version of Python changes. It is trusted because of its stamp, which is written last: an
 install that did not end has no stamp, and the next start makes everything anew.
 
@@ -24,18 +24,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "stamp"
-LOCK = ROOT / "ci" / "requirements.lock"
+LOCK = ROOT / "ci" / "setup" / "requirements.lock"
 OLDEST, NEWEST = (3, 11), (3, 13)
 FAILED, WRONG_PYTHON = 3, 4
 SHOWN_LINES = 15
 
 LOCK_HEADER = """\
 # Every package of the environment, with its exact version, for Python 3.11, 3.12 and 3.13.
-# `python3.11 ci/environment.py lock` makes it out of the dependencies in pyproject.toml: do so when
+# `python3.11 ci/setup/environment.py lock` makes it out of the dependencies in pyproject.toml: do so when
 # those change, or to move on to newer versions. A changed lock means a new .venv at the next start.
 # Python 3.11 makes it because what supports the oldest Python supports the newer ones too. torch
 # has no local version such as +cpu and its CUDA libraries, which it pins itself, are left out, so
@@ -139,9 +139,9 @@ def ensure() -> None:
         if is_good(stamp):  # the start that was waited for has made it
             return
         size = "about 1.3 GB, one to three minutes"
-        print(f"making .venv from ci/requirements.lock ({size})...", file=sys.stderr)
+        print(f"making .venv from ci/setup/requirements.lock ({size})...", file=sys.stderr)
         STAMP.unlink(missing_ok=True)  # first of all, so that half an environment has no stamp
-        install(VENV, "ci/requirements.lock", ["-r", str(LOCK)], (held,))
+        install(VENV, "ci/setup/requirements.lock", ["-r", str(LOCK)], (held,))
         write_whole(STAMP, stamp)
 
 
@@ -159,7 +159,7 @@ def portable_pins(frozen: str) -> list[str]:
 
 
 def lock() -> None:
-    """Make ci/requirements.lock anew out of the dependencies that pyproject.toml names."""
+    """Make ci/setup/requirements.lock anew out of the dependencies that pyproject.toml names."""
     import tomllib  # only here, because a Python that is too old has none
 
     if sys.version_info[:2] != OLDEST:
@@ -181,7 +181,7 @@ def main(arguments: list[str]) -> None:
         if arguments == ["lock"]:
             lock()
         elif arguments:
-            stop(2, "usage: python3 ci/environment.py [lock]")
+            stop(2, "usage: python3 ci/setup/environment.py [lock]")
         else:
             ensure()
             print(PYTHON)

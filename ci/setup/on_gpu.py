@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 FAILED, MISSING, BAD_INPUT = 1, 3, 4
 PACKAGES = {
     "torch": "torch",

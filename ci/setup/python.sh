@@ -17,7 +17,7 @@ find_python() {
         echo "${0##*/}: Python 3.11, 3.12 or 3.13 is needed; name one in \$PYTHON" >&2
         exit 4
     fi
-    python=$(PYTHON='' "$base" "$root/ci/environment.py") || exit
+    python=$(PYTHON='' "$base" "$root/ci/setup/environment.py") || exit
 }
 
 # Sets `chosen` to 'yes' if one of the arguments names tests: a Python file that is there, with or
