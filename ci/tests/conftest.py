@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import os
@@ -25,6 +26,12 @@ def pytest_make_parametrize_id(val: object) -> str | None:
     if isinstance(val, str) and not val.isprintable():
         return val.encode("unicode_escape").decode()
     return None
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: a test that collects garbage need not go through torch's objects too."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
