@@ -17,9 +17,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from ci.curves import Curve, curves, newest, of_histories, recorded_model
 from ci.pick.answers import Target, answer
 from ci.pick.table import as_json, lines
+from ci.report.read.samples import Curve, curves, newest, of_histories, recorded_model
 from fixtures.core.base.errors import InputError, one_of
 from fixtures.core.base.streams import run_main
 from fixtures.core.base.yamlfile import read_yaml

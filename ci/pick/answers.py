@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from ci.curves import Curve
+from ci.report.read.samples import Curve
 from fixtures.core.result.metrics import output_tokens_per_s
 from fixtures.core.result.scaling import tokens_per_s_per_device
 from fixtures.core.spec.case import Point

@@ -14,13 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from ci.curves import Sample, newest, of_histories
-from ci.report.figures import figures
+from ci.report.draw.render import svg
+from ci.report.figures import figures, spec
 from ci.report.markdown import summary
 from ci.report.page.build import making_vega, page
 from ci.report.page.data import Drawing
-from ci.report.render import svg
-from ci.report.specs import spec
+from ci.report.read.samples import Sample, newest, of_histories
 from fixtures.core.base.errors import InputError
 from fixtures.core.base.files import write_whole
 from fixtures.core.base.places import try_folder, try_new, why

@@ -6,8 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from ci.curves import Sample
-from ci.report.known import latency_of
+from ci.report.read.cases import latency_of
+from ci.report.read.samples import Sample
 from fixtures.core.base.text import significant
 from fixtures.core.base.values import part, positive, text
 from fixtures.core.store.history import History

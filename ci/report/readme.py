@@ -11,11 +11,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ci.curves import read_samples
 from ci.report.__main__ import make_folder, write_text
-from ci.report.figures import figures
-from ci.report.render import svg
-from ci.report.specs import spec
+from ci.report.draw.render import svg
+from ci.report.figures import figures, spec
+from ci.report.read.samples import read_samples
 from fixtures.core.base.streams import run_main
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,14 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from types import MappingProxyType
+from typing import Any
 
-from ci.curves import Sample, newest
-from ci.report.figure import Cases, Figure, Room
+from ci.report.draw.figure import Cases, Figure, Room
 from ci.report.figures import batch, latency, memory, parallel, phases, roofline, trend
 from ci.report.figures.latency import LENGTH, THROUGHPUT
+from ci.report.read.samples import Sample, newest
 from fixtures.core.base.names import slug
 
-__all__ = ["KINDS", "LENGTH", "THROUGHPUT", "Figure", "figures"]
+__all__ = ["KINDS", "LENGTH", "THROUGHPUT", "Figure", "figures", "spec"]
 
 _ROOMS: tuple[Room, ...] = (latency, batch, phases, roofline, memory, parallel, trend)
 KINDS: Mapping[str, Room] = MappingProxyType({name: room for room in _ROOMS for name in room.KINDS})
@@ -33,6 +34,11 @@ def figures(samples: Iterable[Sample], most: int | None = None) -> list[Figure]:
         wished = slug(one.name).encode()[:_LONGEST_NAME].decode(errors="ignore")
         found.append(replace(one, name=_new_name(wished, names)))
     return found
+
+
+def spec(figure: Figure) -> dict[str, Any]:
+    """A figure in Vega-Lite, with the domains in its axes: a mark's place can be worked back to its value."""
+    return KINDS[figure.kind].spec(figure)
 
 
 def _in_turn(sources: Mapping[str, Iterator[Figure]]) -> Iterator[Figure]:

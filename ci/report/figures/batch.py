@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ci.curves import Sample
-from ci.report.chart import Axis, batch_axis, chart
-from ci.report.figure import PREDICTED, RAN_OUT, Cases, Figure, grouped, point
+from ci.report.draw.chart import Axis, batch_axis, chart
+from ci.report.draw.figure import PREDICTED, RAN_OUT, Cases, Figure, point
 from ci.report.figures.latency import latency_point, machine
-from ci.report.predicted import predicted_latencies
+from ci.report.read.predicted import predicted_latencies
+from ci.report.read.samples import Sample, grouped
 
 BATCH = "batch size"
 _NOTE = "predicted: the bound, over the share of it that the model's other cases reached on such devices"

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from ci.curves import Sample
-from ci.report.chart import ZERO, Axis, chart
-from ci.report.figure import Cases, Figure, grouped, point
-from ci.report.known import latency_of
+from ci.report.draw.chart import ZERO, Axis, chart
+from ci.report.draw.figure import Cases, Figure, point
+from ci.report.read.cases import latency_of
+from ci.report.read.samples import Sample, grouped
 
 LENGTH, THROUGHPUT = "length", "throughput"
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ci.curves import Sample
-from ci.report.chart import Axis, batch_axis, chart
-from ci.report.figure import DASHED, PREDICTED, RAN_OUT, Cases, Figure, grouped, line, point
+from ci.report.draw.chart import Axis, batch_axis, chart
+from ci.report.draw.figure import DASHED, PREDICTED, RAN_OUT, Cases, Figure, line, point
 from ci.report.figures.latency import machine
-from ci.report.known import memory_bytes
-from ci.report.predicted import predicted_bytes
+from ci.report.read.cases import memory_bytes
+from ci.report.read.predicted import predicted_bytes
+from ci.report.read.samples import Sample, grouped
 from fixtures.core.base.text import significant
 from fixtures.core.base.values import positive
 

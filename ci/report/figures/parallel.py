@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ci.curves import Sample
-from ci.report.chart import AROUND, Axis, batch_axis, chart
-from ci.report.figure import DASHED, DOTTED, Cases, Figure, grouped, line, point
+from ci.report.draw.chart import AROUND, Axis, batch_axis, chart
+from ci.report.draw.figure import DASHED, DOTTED, Cases, Figure, line, point
 from ci.report.figures.latency import machine
-from ci.report.several import gain, pairs, share_of_hardware, wins
+from ci.report.read.samples import Sample, grouped
+from ci.report.read.speed_ups import gain, pairs, share_of_hardware, wins
 
 SPEED_UP, EFFICIENCY = "speed-up", "efficiency"
 _HARDWARE = "speed-up / hardware, as a multiple of the one device's"

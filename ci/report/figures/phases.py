@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from ci.curves import Sample
-from ci.report.chart import Axis, batch_axis, chart
-from ci.report.figure import DOTTED, Cases, Figure, grouped, line, point
+from ci.report.draw.chart import Axis, batch_axis, chart
+from ci.report.draw.figure import DOTTED, Cases, Figure, line, point
 from ci.report.figures.latency import machine
-from ci.report.known import Seconds, tpot_of, ttft_of
+from ci.report.read.cases import Seconds, tpot_of, ttft_of
+from ci.report.read.samples import Sample, grouped
 from fixtures.core.base.values import part, positive
 
 PREFILL, DECODE = "prefill", "decode"

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ci.curves import MEASURED, PUBLISHED, Sample
-from ci.report.chart import Axis, chart
-from ci.report.figure import DASHED, DOTTED, SOLID, Cases, Figure, grouped, line, point
-from ci.report.known import (
+from ci.report.draw.chart import Axis, chart
+from ci.report.draw.figure import DASHED, DOTTED, SOLID, Cases, Figure, line, point
+from ci.report.read.cases import (
     Seconds,
     case_of,
     median_peaks,
@@ -19,6 +18,7 @@ from ci.report.known import (
     ttft_of,
     work_of,
 )
+from ci.report.read.samples import MEASURED, PUBLISHED, Sample, grouped
 from fixtures.core.base.text import significant
 from fixtures.core.base.values import part
 from fixtures.core.cost.bounds import Peaks, stated_peaks

@@ -7,10 +7,10 @@ import statistics
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ci.curves import MEASURED, Sample, recorded_id
-from ci.report.chart import AROUND, Axis, chart
-from ci.report.figure import DASHED, RAN_OUT, Cases, Figure, grouped, line, plain
-from ci.report.judged import BEFORE, Judged
+from ci.report.draw.chart import AROUND, Axis, chart
+from ci.report.draw.figure import DASHED, RAN_OUT, Cases, Figure, line, plain
+from ci.report.read.judged import BEFORE, Judged
+from ci.report.read.samples import MEASURED, Sample, grouped, recorded_id
 from fixtures.core.base.text import seconds
 from fixtures.core.base.values import part, positive, text
 from fixtures.core.store.history import History

@@ -12,8 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
-from ci.curves import Sample
 from ci.report.page.data import Drawing, packed, page_data
+from ci.report.read.samples import Sample
 from fixtures.core.base.errors import InputError
 
 HERE = Path(__file__).parent

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ci.curves import Curve, Sample, curves
 from ci.definitions import definition
 from ci.report.page.fields import GROUPS
 from ci.report.page.reading import FILE, TABLE, Field
+from ci.report.read.samples import Curve, Sample, curves
 from fixtures.core.base.errors import InputError
 from fixtures.core.result.metrics import METRICS
 

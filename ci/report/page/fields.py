@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ci.curves import Sample
 from ci.report.page.reading import BOTH, FILE, TABLE, Field, at, finite, number, positive_at, text_at, words
+from ci.report.read.samples import Sample
 from fixtures.core.base.text import gigabytes, seconds, significant
 from fixtures.core.base.values import part, text
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ci.curves import Sample
+from ci.report.read.samples import Sample
 from fixtures.core.base.values import positive
 
 LONGEST = 600  # characters of a field

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ci.curves import Curve, Sample, curves, newest, of_history, read_samples
 from ci.pick.__main__ import main
 from ci.pick.answers import Answer, Target, answer, usd_per_million_tokens
+from ci.report.read.samples import Curve, Sample, curves, newest, of_history, read_samples
 from ci.tests.conftest import ROOT
 from fixtures.core.spec.case import Point
 from fixtures.core.store.history import read_history

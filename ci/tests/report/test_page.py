@@ -18,11 +18,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ci.curves import newest, of_history, read_samples
 from ci.report.__main__ import main
 from ci.report.page.build import HERE, SCRIPTS, STYLES
 from ci.report.page.data import packed, page_data
 from ci.report.page.fields import GROUPS
+from ci.report.read.samples import newest, of_history, read_samples
 from ci.tests.conftest import ROOT
 from ci.tests.report_histories import HARM, MEASURED, PUBLISHED, harmful, many, template, write
 from fixtures.core.store.history import read_history

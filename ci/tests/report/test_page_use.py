@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from ci.curves import Sample, curves, newest, read_samples
 from ci.pick.__main__ import choose
 from ci.pick.__main__ import main as pick
 from ci.pick.answers import Target, answer
@@ -20,6 +19,7 @@ from ci.pick.table import as_json
 from ci.report.__main__ import main
 from ci.report.markdown import escaped
 from ci.report.page.fields import GROUPS
+from ci.report.read.samples import Sample, curves, newest, read_samples
 from ci.tests.browser import Shown
 from ci.tests.report_histories import HARM, MEASURED, PUBLISHED, harmful, many, record, write
 from fixtures.core.base.text import significant

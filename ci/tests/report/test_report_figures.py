@@ -15,11 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ci.curves import Sample, newest, read_samples
 from ci.report.__main__ import main
-from ci.report.figures import Figure, figures
+from ci.report.draw.chart import HEIGHT, WIDTH
+from ci.report.draw.layers import COLOURS
+from ci.report.figures import Figure, figures, spec
 from ci.report.markdown import escaped, summary, table
-from ci.report.specs import COLOURS, HEIGHT, WIDTH, spec
+from ci.report.read.samples import Sample, newest, read_samples
 from ci.tests.conftest import ROOT
 from fixtures.core.spec.case import Point
 from fixtures.core.store.history import History

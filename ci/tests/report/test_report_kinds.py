@@ -16,13 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ci.curves import Sample, newest, read_samples, recorded_id
-from ci.report.chart import HEIGHT, WIDTH
-from ci.report.figures import Figure, figures
-from ci.report.known import Seconds
-from ci.report.render import svg
-from ci.report.several import first_win
-from ci.report.specs import spec
+from ci.report.draw.chart import HEIGHT, WIDTH
+from ci.report.draw.render import svg
+from ci.report.figures import Figure, figures, spec
+from ci.report.read.cases import Seconds
+from ci.report.read.samples import Sample, newest, read_samples, recorded_id
+from ci.report.read.speed_ups import first_win
 from ci.tests.conftest import ROOT
 from ci.tests.many_histories import record, run, series
 from ci.tests.report.test_report_figures import value_at

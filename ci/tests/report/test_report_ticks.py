@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ci.report.figure import natural
-from ci.report.ticks import around, from_zero, linear_ticks, log_domain, log_ticks
+from ci.report.draw.figure import natural
+from ci.report.draw.ticks import around, from_zero, linear_ticks, log_domain, log_ticks
 
 VALUES = st.lists(st.floats(1e-12, 1e24, allow_nan=False), min_size=1, max_size=5)
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from ci.curves import curves, newest, read_samples
 from ci.gate.fingerprint import difference, fingerprint
 from ci.gate.trends import changes
 from ci.pick.__main__ import main as pick
 from ci.report.__main__ import main as report
 from ci.report.figures import figures
-from ci.report.judged import Judged
 from ci.report.page.data import page_data
+from ci.report.read.judged import Judged
+from ci.report.read.samples import curves, newest, read_samples
 from ci.tests.report_histories import record, write
 from fixtures.core.spec.model_names import Recorded, suffixes
 from fixtures.core.store.history import read_history

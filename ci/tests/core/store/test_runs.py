@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from ci import keep
-from ci.curves import read_samples
 from ci.gate.__main__ import main as gate
 from ci.gate.accept import WHYS
 from ci.pick.__main__ import main as pick
 from ci.report.__main__ import main as report
+from ci.report.read.samples import read_samples
 from ci.tests.conftest import ROOT
 from fixtures.core.forecast.past_runs import read_seen
 from fixtures.core.store.history import History, find_histories, read_accepted, read_history

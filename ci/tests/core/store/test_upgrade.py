@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from ci.curves import of_histories
 from ci.gate.fingerprint import difference, fingerprint
+from ci.report.read.samples import of_histories
 from ci.tests.conftest import ROOT
 from fixtures.core.forecast.past_runs import of_machine, read_seen
 from fixtures.core.spec.library import hardware

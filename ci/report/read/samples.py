@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fixtures.core.base.values import count, part, positive, text
 from fixtures.core.result.metrics import output_tokens_per_s
@@ -14,6 +14,8 @@ from fixtures.core.spec.case import Point
 from fixtures.core.spec.model_names import Recorded, suffixes
 from fixtures.core.store.history import History, find_histories, read_history
 from fixtures.core.store.runs import once
+
+Key = TypeVar("Key", bound=Hashable)
 
 MEASURED, PUBLISHED = "measured", "published"
 CPU = "cpu"
@@ -187,4 +189,12 @@ def curves(samples: Iterable[Sample]) -> list[Curve]:
         with_number = tuple(one for one in group if one.latency_s is not None)
         ran_out = tuple(one.point.batch_size for one in group if one.latency_s is None)
         found.append(Curve(*key, with_number, ran_out))
+    return found
+
+
+def grouped(samples: Iterable[Sample], by: Callable[[Sample], Key]) -> dict[Key, list[Sample]]:
+    """Samples by a key, in the order in which they first appear."""
+    found: dict[Key, list[Sample]] = {}
+    for one in samples:
+        found.setdefault(by(one), []).append(one)
     return found

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ci.curves import Sample, recorded_id
-from ci.report.known import case_of, counts_of, work_of
+from ci.report.read.cases import case_of, counts_of, work_of
+from ci.report.read.samples import Sample, recorded_id
 from fixtures.core.base.values import part, positive
 from fixtures.core.cost.bounds import bound
 from fixtures.core.cost.memory import predict, room_bytes

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ci.curves import Sample
 from ci.gate.verdicts import judge
+from ci.report.read.samples import Sample
 from fixtures.core.store.history import History
 
 BEFORE = 10  # runs that a run is judged by, the newest of those before it that have a case of it

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-from ci.curves import MEASURED, PUBLISHED, Sample
+from ci.report.read.samples import MEASURED, PUBLISHED, Sample
 
 PREDICTED, RAN_OUT = "predicted", "out of memory"  # beside "measured" and "published"
 SOURCES = (MEASURED, PUBLISHED, PREDICTED)
@@ -53,17 +53,6 @@ class Room(Protocol):
 
     def spec(self, figure: Figure) -> dict[str, Any]:
         """How one of them looks, in Vega-Lite."""
-
-
-Key = TypeVar("Key", bound=Hashable)
-
-
-def grouped(samples: Iterable[Sample], by: Callable[[Sample], Key]) -> dict[Key, list[Sample]]:
-    """Samples by a key, in the order in which they first appear."""
-    found: dict[Key, list[Sample]] = {}
-    for one in samples:
-        found.setdefault(by(one), []).append(one)
-    return found
 
 
 def point(one: Sample, series: str, **values: Any) -> dict[str, Any]:

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ci.curves import MEASURED, PUBLISHED
-from ci.report.figure import DASHED, DOTTED, PREDICTED, RAN_OUT, SOLID, Figure
+from ci.report.draw.figure import DASHED, DOTTED, PREDICTED, RAN_OUT, SOLID, Figure
+from ci.report.read.samples import MEASURED, PUBLISHED
 
 # M. Okabe and K. Ito, "Color Universal Design": told apart with any kind of colour vision. Without its
 # yellow, which is too light on white.

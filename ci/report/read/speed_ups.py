@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from ci.curves import Sample
-from ci.report.figure import grouped
-from ci.report.known import Seconds, latency_of
+from ci.report.read.cases import Seconds, latency_of
+from ci.report.read.samples import Sample, grouped
 from fixtures.core.base.values import part, positive, text
 from fixtures.core.result.scaling import efficiency, speed_up
 

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ci.curves import Sample, processor, recorded_model
+from ci.report.read.samples import Sample, processor, recorded_model
 from fixtures.core.base.values import count, part, positive, text
 from fixtures.core.cost.bounds import Cache, Peaks, Work
 from fixtures.core.cost.stored_counts import Counts, find_counts

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ci.report.figure import Figure, natural
-from ci.report.layers import SHAPES, colour, curves, intervals, line_data, lines, points
-from ci.report.ticks import around, from_zero, log_domain, log_ticks
+from ci.report.draw.figure import Figure, natural
+from ci.report.draw.layers import SHAPES, colour, curves, intervals, line_data, lines, points
+from ci.report.draw.ticks import around, from_zero, log_domain, log_ticks
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 WIDTH, HEIGHT = 520, 360

@@ -1,0 +1,1 @@
+"""The kit that figures are made with: plain values -> Vega-Lite -> SVG."""
