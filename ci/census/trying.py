@@ -12,9 +12,9 @@ from typing import Any
 from fixtures.choose.hub_config import model_spec
 from fixtures.core.spec import library
 from fixtures.core.spec.case import Case, EngineSpec, ModelSpec, Point
+from fixtures.core.spec.engine_kinds import KINDS
 from fixtures.core.spec.foundry.hf import Checkpoint
 from fixtures.core.spec.splitting import has_plan, works_instead
-from fixtures.engines import KINDS, RANKED
 from fixtures.engines.processes.start import Launcher, Lone
 from fixtures.engines.processes.workers import Processes
 from fixtures.engines.protocol import CannotLoad, Limits, OutOfMemory, RankFailed, WorkNotDone
@@ -71,7 +71,7 @@ def measured(model: ModelSpec, workers: Workers) -> Finding:
     """A case of one device from load to a verified call, in bf16; and what of its work can be counted."""
     case = Case(model, library.hardware("cpu"), 1, _HF, POINT)
     try:
-        facts = _load(workers, case, KINDS["hf"])
+        facts = _load(workers, case)
         counts = workers.ask("count", case)
         _generate(workers, facts)
     except _FAILURES as error:
@@ -91,7 +91,7 @@ def split(model: ModelSpec, kind: str, workers: Workers, folder: Path) -> Findin
     if kind == "hf_tp" and not has_plan(model):
         return {"outcome": "no plan"}
     try:
-        facts = _load(workers, halves, RANKED[kind], STEP_S)
+        facts = _load(workers, halves)
         tokens = _generate(workers, facts)
     except (OutOfMemory, RankFailed) as error:  # of this run, perhaps: a type is not refused for it
         return {"outcome": "failed", "reason": str(error)}
@@ -99,7 +99,7 @@ def split(model: ModelSpec, kind: str, workers: Workers, folder: Path) -> Findin
         reason = re.sub(r"^rank \d+: ", "", str(error)).removesuffix(f"; {works_instead(halves)}")
         return {"outcome": "cannot" if _is_of_type(reason, halves) else "not known", "reason": reason}
     try:
-        _load(workers, whole, KINDS["hf"])
+        _load(workers, whole)
         expected = _generate(workers, facts)
     except _FAILURES as error:
         return {"outcome": "not known", "reason": f"hf in fp32: {error}"}
@@ -137,8 +137,8 @@ def _is_of_type(reason: str, case: Case) -> bool:
     return not reason.startswith(f"{case.load_key} cannot be set up")
 
 
-def _load(workers: Workers, case: Case, path: str, *limits_s: float) -> Finding:
-    facts: Finding = workers.ask("load", path, limits_s, case, SEED)
+def _load(workers: Workers, case: Case) -> Finding:
+    facts: Finding = workers.ask("load", KINDS[case.engine.kind], STEP_S, case, SEED)
     return facts
 
 

@@ -7,17 +7,23 @@ from typing import Any
 
 from fixtures.core.base.values import part
 from fixtures.core.spec.arch.same import fingerprint as fingerprint_of
+from fixtures.core.spec.engine_kinds import KINDS, OPTIONS
 
-_LIBRARIES = {"deepspeed": ("torch", "transformers", "deepspeed")}
-_ENGINE = ("kind", "dtype", "attention", "use_cache", "autocast")
+_ENGINE = ("kind", *OPTIONS)
+_RUNS_THEM = ("pytest", "pytest-benchmark")
 _PROTOCOL = ("rounds", "warmup_rounds", "seed")
 
 
 def fingerprint(record: Mapping[str, Any]) -> dict[str, Any]:
-    """By field: the model, engine, machine, versions and protocol of a record, as far as it has them."""
+    """By field: the model, engine, machine, versions and protocol of a record, as far as it has them.
+
+    The versions are those of the libraries that its kind of engine depends on; of a kind that is not known
+    here, of all that it has.
+    """
     case, machine = part(record, "case"), part(record, "machine")
     engine, versions, protocol = part(case, "engine"), part(record, "versions"), part(record, "protocol")
-    kind = str(engine.get("kind")).partition("_")[0]
+    kind = str(engine.get("kind"))
+    libraries = KINDS[kind].libraries if kind in KINDS else [n for n in versions if n not in _RUNS_THEM]
     return {
         "model": {name: value for name, value in part(case, "model").items() if name != "hub"},
         **{f"engine {name}": engine.get(name) for name in _ENGINE},
@@ -28,7 +34,7 @@ def fingerprint(record: Mapping[str, Any]) -> dict[str, Any]:
         "cores": machine.get("cores"),
         "threads": record.get("threads"),
         "isolated": bool(record.get("isolated")),
-        **{name: versions.get(name) for name in _LIBRARIES.get(kind, ("torch", "transformers"))},
+        **{name: versions.get(name) for name in libraries},
         **{f"protocol {name}": protocol.get(name) for name in _PROTOCOL},
     }
 

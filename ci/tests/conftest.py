@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import scipy.stats  # noqa: F401  pytester forgets what its runs import, and numpy cannot be imported twice
 
-from ci.tests.fake_engine import FakeEngine, FakeWatch
-from fixtures import engines
+from ci.tests.fake_engine import FAKE_KIND, FakeEngine, FakeWatch
+from fixtures.core.spec.engine_kinds import KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
 _NUMBERS = itertools.count()
@@ -72,10 +72,10 @@ def project(pytester: pytest.Pytester) -> pytest.Pytester:
 
 FAKED = """
 import json
-from ci.tests.fake_engine import FakeEngine, FakeWatch
-from fixtures import engines
+from ci.tests.fake_engine import FAKE_KIND, FakeEngine, FakeWatch
+from fixtures.core.spec.engine_kinds import KINDS
 
-engines.KINDS["hf"] = "ci.tests.fake_engine:FakeEngine"
+KINDS["hf"] = FAKE_KIND
 
 
 def pytest_configure(config):
@@ -102,7 +102,7 @@ def faked(project: pytest.Pytester) -> pytest.Pytester:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeEngine]]:
     """The fake engine in the place of transformers'."""
-    monkeypatch.setitem(engines.KINDS, "hf", "ci.tests.fake_engine:FakeEngine")
+    monkeypatch.setitem(KINDS, "hf", FAKE_KIND)
     monkeypatch.setattr("fixtures.measure.measure.Watch", FakeWatch)
     monkeypatch.setattr("pytest_benchmark.plugin.get_cpu_info", dict)  # asks a process of its own, 1 s
     FakeEngine.reset()

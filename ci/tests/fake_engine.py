@@ -16,10 +16,12 @@ from fixtures.core.cost.bounds import Work
 from fixtures.core.cost.footprint import Footprint
 from fixtures.core.result.readings import GpuReading, Reading
 from fixtures.core.spec.case import Case
+from fixtures.core.spec.engine_kinds import EngineKind
 from fixtures.engines.protocol import CannotLoad, OutOfMemory, WorkNotDone
 from fixtures.engines.told import model_errors
 
 STEP_S = 0.001
+FAKE_KIND = EngineKind("ci.tests.fake_engine:FakeEngine", needs=(), libraries=("torch", "transformers"))
 # what a model of this name does in its second call of a batch of two: only in a process of its own
 ENDS: dict[str, Callable[[], object]] = {
     "reads_nowhere": lambda: ctypes.string_at(0),

@@ -20,7 +20,8 @@ import torch
 
 from fixtures.core.spec import library
 from fixtures.core.spec.case import Case, EngineSpec, ModelSpec, Point
-from fixtures.engines import build, open_rank
+from fixtures.core.spec.engine_kinds import KINDS
+from fixtures.engines import build, open_here
 from fixtures.engines.hf import HfEngine
 from fixtures.engines.memory import peak_memory_bytes, reset_peak_memory
 from fixtures.engines.processes import group
@@ -50,13 +51,13 @@ def main(weights: str, folder: str) -> None:
     for kind in ("hf_tp", "deepspeed"):
         if kind == "deepspeed" and find_spec("deepspeed") is None:
             continue
-        first = open_rank(kind, 120)  # imports, and operators that are compiled, are not the model's
+        first = open_here(KINDS[kind], 120)  # imports, and operators that are compiled, are not the model's
         first.load(case(kind, 2, SMALL), seed=1)
         first.close()
         gc.collect()
         reset_peak_memory(CPU)
         before = peak_memory_bytes(CPU)
-        engine = open_rank(kind, 120)
+        engine = open_here(KINDS[kind], 120)
         facts = engine.load(case(kind, 2, replace(LARGE, weights=path)), seed=17)
         after = peak_memory_bytes(CPU)
         assert before is not None

@@ -16,7 +16,8 @@ import torch.distributed as dist
 
 from fixtures.core.spec import library
 from fixtures.core.spec.case import Case, EngineSpec, ModelSpec, Point
-from fixtures.engines import open_rank
+from fixtures.core.spec.engine_kinds import KINDS
+from fixtures.engines import open_here
 from fixtures.engines.hf import HfEngine
 from fixtures.engines.processes import group
 from fixtures.measure.prompts import make_prompts
@@ -40,6 +41,11 @@ MODELS: dict[str, dict[str, Any]] = {
     "mixtral": MIXTRAL,
     "falcon": FALCON,
 }
+
+
+def rank(kind: str) -> Any:
+    """The engine of this rank."""
+    return open_here(KINDS[kind], 60)
 
 
 def case(kind: str, name: str, devices: int = 2) -> Case:
@@ -72,7 +78,7 @@ def say(**finding: Any) -> None:
 
 def compare(kind: str, name: str) -> None:
     """The tokens of the split model beside those of the whole one."""
-    engine = open_rank(kind, 60)
+    engine = rank(kind)
     facts = engine.load(case(kind, name), seed=17)
     found = tokens(engine)
     work = engine.prepare(make_prompts(POINT, 640, 17), 4)
@@ -103,7 +109,7 @@ def without_splitting(name: str) -> None:
     original = AutoTP._replace
     AutoTP._replace = lambda _self, child, _name, _conv: child
     try:
-        open_rank("deepspeed", 60).load(case("deepspeed", name), seed=17)
+        rank("deepspeed").load(case("deepspeed", name), seed=17)
     finally:
         AutoTP._replace = original
 
@@ -112,7 +118,7 @@ def without_communication(name: str) -> None:
     """The row-wise layers do not add up what the ranks have."""
     from deepspeed.module_inject.layers import LinearAllreduce
 
-    engine = open_rank("deepspeed", 60)
+    engine = rank("deepspeed")
     engine.load(case("deepspeed", name), seed=17)
     original = LinearAllreduce.forward
     LinearAllreduce.forward = lambda self, given: torch.matmul(given, self.weight.T)
@@ -124,14 +130,14 @@ def without_communication(name: str) -> None:
 
 def multi_query(name: str) -> None:
     """One head of keys and values for all, which two ranks cannot share out."""
-    engine = open_rank("deepspeed", 60)
+    engine = rank("deepspeed")
     engine.load(case("deepspeed", name), seed=17)
     tokens(engine)
 
 
 def with_other_tokens(name: str) -> None:
     """One rank's output head is not what the others have."""
-    engine: Any = open_rank("hf_tp", 60)
+    engine: Any = rank("hf_tp")
     engine.load(case("hf_tp", name), seed=17)
     if dist.get_rank() == 1:
         generate = engine.generate
@@ -147,11 +153,11 @@ def main() -> None:
     ):  # fmt: skip
         compare(kind, name)
     refused("mpt not split", lambda: without_splitting("mpt"))
-    refused("experts whole", lambda: open_rank("deepspeed", 60).load(case("deepspeed", "mixtral"), seed=17))
+    refused("experts whole", lambda: rank("deepspeed").load(case("deepspeed", "mixtral"), seed=17))
     refused("falcon", lambda: multi_query("falcon"))
-    refused("no plan", lambda: open_rank("hf_tp", 60).load(case("hf_tp", "mpt"), seed=17))
+    refused("no plan", lambda: rank("hf_tp").load(case("hf_tp", "mpt"), seed=17))
     kernels = "deepspeed_kernels"
-    refused("no kernels", lambda: open_rank(kernels, 60).load(case(kernels, "mpt"), seed=17))
+    refused("no kernels", lambda: rank(kernels).load(case(kernels, "mpt"), seed=17))
     refused("silent ranks", lambda: without_communication("llama"))
     refused("other tokens", lambda: with_other_tokens("llama"))
     sys.stdout.flush()

@@ -16,12 +16,12 @@ from fixtures.core.spec import library
 from fixtures.core.spec.case import (
     ATTENTIONS,
     DTYPE_BYTES,
-    ENGINE_KINDS,
     Case,
     EngineSpec,
     HardwareSpec,
     ModelSpec,
 )
+from fixtures.core.spec.engine_kinds import KINDS
 
 _LONGEST = 2**22  # tokens of a sequence: each decode step is summed up
 
@@ -39,7 +39,7 @@ def case_of(one: Sample) -> Case | None:
     case = part(one.record, "case")
     of_engine, architecture = part(case, "engine"), part(part(case, "model"), "architecture")
     kind, dtype, attention = (text(of_engine, key) for key in ("kind", "dtype", "attention"))
-    if one.device not in library.names("hardware") or kind not in ENGINE_KINDS or dtype not in DTYPE_BYTES:
+    if one.device not in library.names("hardware") or kind not in KINDS or dtype not in DTYPE_BYTES:
         return None
     if attention not in ATTENTIONS or one.point.input_len + one.point.output_len > _LONGEST:
         return None

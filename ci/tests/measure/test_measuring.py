@@ -166,7 +166,7 @@ def test_an_engine_that_is_not_here_is_skipped_before_it_loads(
 ) -> None:
     """A skip with the reason, and no load."""
     suite = write_suite(project.path, "m", engines=["deepspeed"])
-    monkeypatch.setattr(engines, "find_spec", lambda _name: None)
+    monkeypatch.setattr(engines, "is_installed", lambda _name: False)
     result = run(project, "--suite", suite, "-rs")
     result.assert_outcomes(skipped=1)
     result.stdout.fnmatch_lines(
@@ -179,7 +179,7 @@ def test_a_model_that_cannot_be_split_is_skipped_before_it_loads(
     project: pytest.Pytester, fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The reason names what stands in the way, and what works instead."""
-    monkeypatch.setattr(engines, "find_spec", lambda name: name)
+    monkeypatch.setattr(engines, "is_installed", lambda _name: True)
     suite = write_suite(
         project.path, "m", models=["falcon7b"], hardware=["2xcpu"], engines=["deepspeed", "hf"]
     )

@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from ci.tests.conftest import histories, write_suite
 from ci.tests.engines.test_rank_failures import Session, try_all
 from ci.tests.engines.test_ranks import TINY
-from ci.tests.fake_engine import FakeEngine
-from fixtures import engines
+from ci.tests.fake_engine import FAKE_KIND, FakeEngine
 from fixtures.core.cost.footprint import Footprint, Instant, Pass, Terms
 from fixtures.core.cost.memory import CPU_MARGIN_BYTES
 from fixtures.core.result.out_of_memory import needed_bytes, out_of_memory, ran_out_with_less
@@ -27,6 +26,7 @@ from fixtures.core.result.tables import results_table
 from fixtures.core.spec import library
 from fixtures.core.spec.case import Case, EngineSpec, HardwareSpec, ModelSpec, Point
 from fixtures.core.spec.devices.machine import Machine
+from fixtures.core.spec.engine_kinds import KINDS
 from fixtures.engines.protocol import Limits
 from fixtures.load.model import Handle
 
@@ -181,7 +181,7 @@ def test_a_model_is_gone_before_its_blocks_are_given_back(monkeypatch: pytest.Mo
 
     cuda = SimpleNamespace(is_initialized=lambda: True, empty_cache=empty_cache)
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
-    monkeypatch.setitem(engines.KINDS, "hf", "ci.tests.fake_engine:FakeEngine")
+    monkeypatch.setitem(KINDS, "hf", FAKE_KIND)
     model = ModelSpec("m", {})
     handle = Handle(replace(CASE, model=model), 17, Limits(60), isolate=False, counts={})
     handle.ready()

@@ -23,7 +23,6 @@ from fixtures.core.spec import library, suite
 from fixtures.core.spec.case import (
     ATTENTIONS,
     DTYPE_BYTES,
-    ENGINE_KINDS,
     Case,
     EngineSpec,
     HardwareSpec,
@@ -34,6 +33,7 @@ from fixtures.core.spec.case import (
 )
 from fixtures.core.spec.devices import driver
 from fixtures.core.spec.devices import machine as hardware
+from fixtures.core.spec.engine_kinds import KINDS
 from fixtures.core.spec.foundry import file as foundry
 
 FUZZ = settings(deadline=None, derandomize=True, max_examples=200)
@@ -135,9 +135,9 @@ def test_an_engine_is_named_by_what_differs_from_its_kind(
 
 def test_no_two_engines_share_a_name() -> None:
     """All there can be: their numbers would share a history."""
-    choices = (ENGINE_KINDS, DTYPE_BYTES, ATTENTIONS, (True, False), (None, "bfloat16", "float16"))
+    choices = (KINDS, DTYPE_BYTES, ATTENTIONS, (True, False), (None, "bfloat16", "float16"))
     names = [engine_name(*each) for each in itertools.product(*choices)]
-    assert len(names) == 4 * 3 * 4 * 2 * 3
+    assert len(names) == len(KINDS) * 3 * 4 * 2 * 3
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[a-z0-9]+(_[a-z0-9]+)*", name) for name in names)
 

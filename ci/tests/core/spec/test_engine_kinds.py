@@ -1,0 +1,131 @@
+"""The row of an engine is true: its module, its yaml, what it imports; and what follows from it."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from dataclasses import replace
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+from ci.gate.fingerprint import difference, fingerprint
+from ci.tests.conftest import ROOT
+from fixtures.core.base.errors import InputError
+from fixtures.core.base.node import as_node
+from fixtures.core.spec import library
+from fixtures.core.spec.engine_kinds import KINDS, OPTIONS, libraries
+from fixtures.host.versions import versions
+
+# packages of which the version changes no time: this one reads weights before any is taken
+UNTIMED = {"safetensors"}
+
+
+def imported(file: Path, seen: set[Path] | None = None) -> set[str]:
+    """The packages that a module imports, anywhere in it, and those of the engines' modules that it uses."""
+    seen = set() if seen is None else seen
+    found: set[str] = set()
+    if file in seen or not file.is_file():
+        return found
+    seen.add(file)
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            if name.startswith("fixtures.engines."):
+                found |= imported(file_of(name), seen)
+            else:
+                found.add(name.partition(".")[0])
+    return found - sys.stdlib_module_names - {"fixtures"}
+
+
+def file_of(module: str) -> Path:
+    """Of a module of this project."""
+    return ROOT.joinpath(*module.split(".")).with_suffix(".py")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_names_the_packages_that_its_module_imports(kind: str) -> None:
+    """Neither fewer nor more: what is missing here is skipped too late, and two versions of it look alike."""
+    row = KINDS[kind]
+    module, _, name = row.opens.partition(":")
+    tree = ast.parse(file_of(module).read_text(encoding="utf-8"))
+    assert name in {node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+    assert set(row.needs) == imported(file_of(module))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_names_the_libraries_whose_versions_count(kind: str) -> None:
+    """Every package that it imports is of one of them."""
+    of_package = packages_distributions()
+    row = KINDS[kind]
+    due = {one for name in set(row.needs) - UNTIMED for one in of_package.get(name, [name])}
+    assert set(row.libraries) == due
+
+
+def test_a_package_that_is_imported_within_a_function_is_found(tmp_path: Path) -> None:
+    """By an engine that imports what it needs where it loads, and a part of a package."""
+    file = tmp_path / "own.py"
+    file.write_text(
+        "import json\nimport torch.nn\n\n\ndef load():\n    from own_kernels import run\n    run()\n"
+    )
+    assert imported(file) == {"torch", "own_kernels"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_has_a_yaml_of_its_name(kind: str) -> None:
+    """What a suite names."""
+    assert library.read_engine(None, library.find("engines", as_node(kind, ""))).kind == kind
+
+
+def test_a_record_has_the_versions_of_all_kinds_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each once, in the order of the rows; and those of what runs the tests."""
+    assert list(versions()) == ["torch", "transformers", "deepspeed", "pytest", "pytest-benchmark"]
+    own = replace(KINDS["hf"], libraries=("torch", "own-kernels"))
+    monkeypatch.setitem(KINDS, "own", own)
+    assert libraries() == ("torch", "transformers", "deepspeed", "own-kernels")
+    assert libraries(["own"]) == ("torch", "own-kernels")
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("hf", {"torch", "transformers"}),
+        ("hf_tp", {"torch", "transformers"}),
+        ("deepspeed", {"torch", "transformers", "deepspeed"}),
+        ("deepspeed_kernels", {"torch", "transformers", "deepspeed"}),
+        ("own", {"torch", "own-kernels"}),
+        ("of_a_later_version", {"torch", "transformers", "deepspeed", "own-kernels"}),
+    ],
+)
+def test_the_gate_tells_versions_of_an_engines_own_libraries_apart(
+    kind: str, told: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And of no other: a record has the versions of all; of a kind without a row, any may count."""
+    monkeypatch.setitem(KINDS, "own", replace(KINDS["hf"], libraries=("torch", "own-kernels")))
+    names = ("torch", "transformers", "deepspeed", "own-kernels", "pytest", "pytest-benchmark")
+    same = dict.fromkeys(names, "1")
+    ours = {"case": {"engine": {"kind": kind}}, "versions": same}
+    apart = set()
+    for name in names:
+        theirs = {**ours, "versions": {**same, name: "2"}}
+        if difference(fingerprint(ours), fingerprint(theirs)) is not None:
+            apart.add(name)
+    assert apart == told
+
+
+def test_an_option_that_a_kind_does_not_take_is_refused_where_it_stands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would do nothing, and stand in the name of what is measured."""
+    monkeypatch.setitem(KINDS, "own", replace(KINDS["hf"], options=("dtype", "use_cache")))
+    assert (
+        library.read_engine(None, as_node({"kind": "own", "dtype": "float32"}, "e.yaml")).name == "own_fp32"
+    )
+    with pytest.raises(InputError, match=r"e.yaml.*'own' takes no attention; it takes dtype, use_cache"):
+        library.read_engine(None, as_node({"kind": "own", "attention": "sdpa"}, "e.yaml"))
+    assert KINDS["hf"].options == OPTIONS
