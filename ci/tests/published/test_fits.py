@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ci import fits
+from ci.published import fits
 from ci.tests.conftest import ROOT
 
 LENGTHS = (512, 64)
@@ -57,7 +57,8 @@ def test_each_difference_has_its_sentence(
 def test_the_table_is_printed_without_torch() -> None:
     """A row a curve under its heading, by a command; exit code 0."""
     program = (
-        "import sys, ci.fits\ncode = ci.fits.main([])\nassert 'torch' not in sys.modules\nsys.exit(code)"
+        "import sys\nfrom ci.published import fits\n"
+        "code = fits.main([])\nassert 'torch' not in sys.modules\nsys.exit(code)"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

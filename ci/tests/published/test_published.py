@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pytest_benchmark import cli
 
-from ci import published
+from ci.published import __main__ as published
 from ci.tests.conftest import ROOT
 from fixtures.core.forecast.past_runs import read_seen
 from fixtures.core.spec.case import parse_id

@@ -1,6 +1,6 @@
 """The largest batches that are predicted to fit, beside the largest that were published.
 
-python -m ci.fits  the 11 curves of the `hardware` figures, and a sentence for each difference
+python -m ci.published.fits  the 11 curves of the `hardware` figures, and a sentence for each difference
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fixtures.core.cost.stored_counts import find_counts
 from fixtures.core.spec import library
 from fixtures.core.spec.case import EngineSpec, Point
 
-PUBLISHED = Path(__file__).resolve().parent / "baselines" / "published" / "a100_2023.csv"
+PUBLISHED = Path(__file__).resolve().parents[1] / "baselines" / "published" / "a100_2023.csv"
 FIGURE, LAST_BATCH = "hardware", 64  # the sweep of that figure goes no further
 POWERS = [1 << exponent for exponent in range(12)]
 NOT_PUBLISHED = ("mpt30b", "1xa100_40gb", 512, 64)  # the curve that is missing: its weights alone do not fit

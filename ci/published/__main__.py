@@ -32,7 +32,7 @@ from fixtures.core.spec import library
 from fixtures.core.spec.case import DTYPE_BYTES, Case, Point
 from fixtures.core.spec.suite import read_suite
 
-FOLDER = Path(__file__).resolve().parent / "baselines" / "published"
+FOLDER = Path(__file__).resolve().parents[1] / "baselines" / "published"
 CSV, JSON = FOLDER / "a100_2023.csv", FOLDER / "a100_2023.json"
 FIGURES = ("latency", "hardware", "models")  # each is named as its suite
 PUBLISHED = "published"

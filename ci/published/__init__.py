@@ -1,0 +1,1 @@
+"""Figures that others published, as histories, and what a prediction makes of them."""
