@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ci.definitions import definition
+from ci.docs.definitions import definition
 from ci.report.page.fields import GROUPS
 from ci.report.page.reading import FILE, TABLE, Field
 from ci.report.read.samples import Curve, Sample, curves

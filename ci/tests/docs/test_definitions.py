@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ci import definitions
-from ci.definitions import BEGIN, END, definition, main, table, with_table
+from ci.docs import definitions
+from ci.docs.definitions import BEGIN, END, definition, main, table, with_table
 from fixtures.core.result import metrics
 
 

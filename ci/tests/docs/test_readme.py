@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ci.definitions import README, with_table
+from ci.docs.definitions import README, with_table
 from ci.tests.conftest import ROOT
 from fixtures.core.base.text import significant
 from fixtures.core.result.metrics import METRICS
@@ -167,7 +167,7 @@ def test_the_ratios_are_those_of_the_history() -> None:
 
 
 def test_the_table_of_metrics_is_that_of_their_docstrings() -> None:
-    """As `python -m ci.definitions` writes it."""
+    """As `python -m ci.docs.definitions` writes it."""
     text = README.read_text(encoding="utf-8")
     assert with_table(text) == text
     assert all(f"| {name} |" in text for name in METRICS)

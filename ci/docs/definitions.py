@@ -1,7 +1,7 @@
 """The table of metrics in fixtures/core/README.md, made of the docstrings that define them.
 
-python -m ci.definitions          write the table
-python -m ci.definitions --check  exit code 1 where it is not current
+python -m ci.docs.definitions          write the table
+python -m ci.docs.definitions --check  exit code 1 where it is not current
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 from fixtures.core.base.streams import run_main
 from fixtures.core.result.metrics import METRICS
 
-README = Path(__file__).resolve().parents[1] / "fixtures" / "core" / "README.md"
-BEGIN, END = "<!-- metrics: python -m ci.definitions -->", "<!-- end of metrics -->"
+README = Path(__file__).resolve().parents[2] / "fixtures" / "core" / "README.md"
+BEGIN, END = "<!-- metrics: python -m ci.docs.definitions -->", "<!-- end of metrics -->"
 FIELDS = ("Formula", "Unit", "Undefined", "Source")
 
 
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
         README.write_text(new, encoding="utf-8")
     elif old != new:
         print(
-            "fixtures/core/README.md: the table of metrics is not current; run python -m ci.definitions",
+            "fixtures/core/README.md: the table of metrics is not current; run python -m ci.docs.definitions",
             file=sys.stderr,
         )
         return 1

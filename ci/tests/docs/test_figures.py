@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ci.report import readme
+from ci.docs import readme
 from ci.tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -22,7 +22,7 @@ def test_every_figure_in_readme_is_what_the_command_makes_of_the_baselines() -> 
     for name, text in readme.drawn(names).items():
         assert (readme.FOLDER / f"{name}.svg").read_bytes() == text.encode(), name
         assert len(text) < 60_000
-        assert re.search(rf"!\[[^\]]{{30,}}\]\(ci/figures/{name}\.svg\)", README)
+        assert re.search(rf"!\[[^\]]{{30,}}\]\(ci/docs/figures/{name}\.svg\)", README)
 
 
 def test_the_check_tells_of_a_figure_that_is_not_current(
@@ -32,7 +32,7 @@ def test_the_check_tells_of_a_figure_that_is_not_current(
     monkeypatch.setattr(readme, "FOLDER", tmp_path / "figures")
     monkeypatch.setattr(readme, "drawn", lambda names: {name: f"<svg>{name}</svg>" for name in names})
     assert readme.main(["--check"]) == 1
-    assert "run python -m ci.report.readme" in capsys.readouterr().err
+    assert "run python -m ci.docs.readme" in capsys.readouterr().err
     assert readme.main([]) == 0
     assert readme.main(["--check"]) == 0
     (tmp_path / "figures" / "other.svg").write_text("")

@@ -1,7 +1,7 @@
 """The figures that README shows, made of the histories in ci/baselines.
 
-python -m ci.report.readme          write them into ci/figures/
-python -m ci.report.readme --check  exit code 1 where one is not current
+python -m ci.docs.readme          write them into ci/docs/figures/
+python -m ci.docs.readme --check  exit code 1 where one is not current
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from ci.report.read.samples import read_samples
 from fixtures.core.base.streams import run_main
 
 ROOT = Path(__file__).resolve().parents[2]
-BASELINES, FOLDER = ROOT / "ci" / "baselines", ROOT / "ci" / "figures"
+BASELINES, FOLDER = ROOT / "ci" / "baselines", ROOT / "ci" / "docs" / "figures"
 
 
 def shown(readme: str) -> list[str]:
     """The names of the figures that a README shows, each once."""
-    return list(dict.fromkeys(re.findall(r"\(ci/figures/(\w+)\.svg\)", readme)))
+    return list(dict.fromkeys(re.findall(r"\(ci/docs/figures/(\w+)\.svg\)", readme)))
 
 
 def drawn(names: Sequence[str]) -> dict[str, str]:
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     stored = {file.stem: file.read_text(encoding="utf-8") for file in FOLDER.glob("*.svg")}
     if stored != new:
-        print("ci/figures: not current; run python -m ci.report.readme", file=sys.stderr)
+        print("ci/docs/figures: not current; run python -m ci.docs.readme", file=sys.stderr)
     return int(stored != new)
 
 
