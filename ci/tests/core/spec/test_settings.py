@@ -152,8 +152,8 @@ def test_a_key_that_a_suite_has_not_is_refused_with_those_that_it_has(setting: s
     message = refusal(setting)
     assert message.startswith(f"--set: {key}: a suite has no such key; ")
     assert message.endswith(
-        "known: batch_sizes, engines, engines.NAME.KEY, hardware, input_lengths, models, models.NAME.KEY, "
-        "output_lengths, rounds, seed, sweeps, sweeps.NAME.KEY, warmup_rounds"
+        "known: batch_sizes, engines, engines.NAME.KEY, hardware, input_lengths, minutes, models, "
+        "models.NAME.KEY, output_lengths, rounds, seed, sweeps, sweeps.NAME.KEY, warmup_rounds"
     )
 
 
@@ -167,6 +167,14 @@ def test_the_protocol_can_be_set() -> None:
     """The last of several wins."""
     assert changed("rounds=2", "warmup_rounds=0", "seed=5", "rounds=3").protocol == Protocol(3, 0, 5)
     assert changed("rounds=").protocol.rounds == Protocol().rounds
+
+
+def test_the_minutes_can_be_set() -> None:
+    """They are no part of the protocol: a session with more of them goes on with the same run."""
+    assert (changed("minutes=2.5").minutes, changed("minutes=2.5").protocol) == (2.5, changed().protocol)
+    assert changed("minutes=0", text="minutes: 4\n" + SUITE).minutes == 0
+    said = "--set: minutes: is -1; it must be a finite number above zero, or 0 for no limit"
+    assert refusal("minutes=-1") == said
 
 
 def test_models_hardware_engines_and_sweeps_are_set_in_every_entry() -> None:

@@ -25,6 +25,7 @@ def test_the_shortest_suite_is_models_and_sweeps() -> None:
     (entry,) = suite.entries
     assert (suite.name, suite.warnings) == ("own", ())
     assert suite.protocol == Protocol(rounds=5, warmup_rounds=3, seed=17)
+    assert suite.minutes == 0
     assert entry.models == (library.model("mpt7b"),)
     assert entry.hardware == (Selector(1, "any"),)
     assert entry.engines == (EngineSpec("hf"),)
@@ -66,6 +67,13 @@ def test_every_key_of_a_suite_is_read() -> None:
     assert [grid.output_lengths for grid in second.grids] == [(1, 11, 101, 1001)]
 
 
+@pytest.mark.parametrize(("text", "minutes"), [("4", 4), ("0.5", 0.5), ("0", 0), ("0.0", 0), ("null", 0)])
+def test_a_suite_states_its_minutes(text: str, minutes: float) -> None:
+    """0 is no limit, as is nothing at all."""
+    suite = read(f"minutes: {text}\nmodels: [mpt7b]\nsweeps: [latency]")
+    assert (suite.minutes, suite.protocol) == (minutes, Protocol())
+
+
 def test_definitions_can_stand_in_the_suite_itself() -> None:
     """A model, an engine, and a sweep of several grids."""
     suite = read(
@@ -97,7 +105,7 @@ def test_definitions_can_stand_in_the_suite_itself() -> None:
         (
             "models: [mpt7b]\nsweps: [latency]",
             "s.yaml:2: sweps: unknown key; did you mean 'sweeps'? known: description, engines, entries, "
-            "hardware, models, rounds, seed, sentinels, sweeps, warmup_rounds",
+            "hardware, minutes, models, rounds, seed, sentinels, sweeps, warmup_rounds",
         ),
         (
             "entries:\n  - models: [mpt7b]\n    sweeps: [latency]\n    rounds: 3",
@@ -165,6 +173,22 @@ def test_definitions_can_stand_in_the_suite_itself() -> None:
         (
             "rounds: 0\nmodels: [mpt7b]\nsweeps: [latency]",
             "s.yaml:1: rounds: is 0; it must be at least 1",
+        ),
+        (
+            "models: [mpt7b]\nsweeps: [latency]\nminutes: -1",
+            "s.yaml:3: minutes: is -1; it must be a finite number above zero, or 0 for no limit",
+        ),
+        (
+            "models: [mpt7b]\nsweeps: [latency]\nminutes: .inf",
+            "s.yaml:3: minutes: '.inf' is no text, finite number of at most 64 bits, true, false or null",
+        ),
+        (
+            "models: [mpt7b]\nsweeps: [latency]\nminutes: soon",
+            "s.yaml:3: minutes: must be a number above zero, or 0 for no limit, and is text",
+        ),
+        (
+            "models: [mpt7b]\nsweeps: [latency]\nminutes: false",
+            "s.yaml:3: minutes: must be a number above zero, or 0 for no limit, and is true or false",
         ),
         (
             "models: [mpt7b]\nsweeps: [latency]\nwarmup_rounds: -1",
