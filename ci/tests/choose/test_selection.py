@@ -115,12 +115,12 @@ def test_two_ranks_on_one_core_say_that_two_would_do(
 ) -> None:
     """Whether the cases are looked for or the machine is named; it can be listed."""
     on_cores(monkeypatch, 1)
-    result = project.runpytest("benchmarks", "--collect-only", "-q", "-k", "2xcpu")
+    result = project.runpytest("benchmarks", "--collect-only", "-q", "--suite", "ranks", "-k", "2xcpu")
     result.stdout.fnmatch_lines([f"nothing to run: *-k '2xcpu'; {ONE_CORE}; it would run on 2xcpu (see *"])
     result = project.runpytest("benchmarks", "--benchmark-only", "--hardware", "2xcpu")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: --hardware 2xcpu: {ONE_CORE}, so its cases can only be listed *"])
-    assert len(listed(project, "--hardware", "2xcpu", "-k", "2xcpu")) == 6
+    assert len(listed(project, "--suite", "ranks", "--hardware", "2xcpu", "-k", "2xcpu")) == 6
 
 
 def test_three_ranks_on_two_cores_are_of_no_library(
@@ -131,7 +131,9 @@ def test_three_ranks_on_two_cores_are_of_no_library(
     suite = write_suite(project.path, "m", hardware=["3xcpu", "16xcpu"])
     result = project.runpytest("benchmarks", "--collect-only", "-q", "--suite", suite)
     result.stdout.fnmatch_lines(["nothing to run: *; 3xcpu needs 3 cores, *; it would run on 3xcpu (*"])
-    result = project.runpytest("benchmarks", "--collect-only", "-q", "--hardware", "1xcpu", "-k", "2xcpu")
+    suite = write_suite(project.path, "m", hardware=["1xcpu", "2xcpu"])
+    ranks = ("--suite", suite, "-k", "2xcpu")
+    result = project.runpytest("benchmarks", "--collect-only", "-q", "--hardware", "1xcpu", *ranks)
     result.stdout.fnmatch_lines(["nothing to run: *-k '2xcpu'; it would run on 2xcpu (*"])
 
 

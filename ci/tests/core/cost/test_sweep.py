@@ -427,10 +427,10 @@ def test_a_cpu_is_split_between_its_cores() -> None:
 
 
 def test_cases_on_two_ranks_have_an_id_of_their_own() -> None:
-    """The default suite has both engines there."""
-    default = expand(read_suite("default", suite("default")), Machine(CPU, 1, cores=2))
-    split = [case.id for case in default.cases if case.devices == 2]
+    """The suite of ranks has both engines there, and the same work on one."""
+    ranks = expand(read_suite("ranks", suite("ranks")), Machine(CPU, 1, cores=2))
+    split = [case.id for case in ranks.cases if case.devices == 2]
     assert {name.split("-")[2] for name in split} == {"deepspeed", "hf_tp"}
     assert {name.split("-")[0] for name in split} == {"mpt125m", "llama125m"}
-    on_one = {tuple(name.split("-")[3:]) for name in ids(default) if "-1xcpu-" in name}
+    on_one = {tuple(name.split("-")[3:]) for name in ids(ranks) if "-1xcpu-" in name}
     assert {tuple(name.split("-")[3:]) for name in split} <= on_one  # so that each has a speed-up

@@ -191,8 +191,10 @@ def test_every_suite_expands_on_every_machine(name: str, machine: Machine) -> No
     for key in ([case.model.name for case in cases], [case.load_key for case in cases]):
         changes = sum(before != after for before, after in itertools.pairwise(key))
         assert changes == max(len(set(key)) - 1, 0)
-    if machine.hardware.kind == "gpu" or name == "default":
+    if (machine.hardware.kind == "gpu" and name != "ranks") or name == "default":
         assert cases
+    if name == "ranks":
+        assert len(cases) == (4 + 6 * (machine.ranks > 1) if machine.hardware.kind == "cpu" else 0)
 
 
 def test_a_name_that_the_library_has_not_is_refused_with_the_nearest_one() -> None:
