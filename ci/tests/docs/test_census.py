@@ -142,7 +142,7 @@ class Here:
 
     def ask(self, name: str, *arguments: Any) -> Any:
         """Its answer."""
-        return getattr(self._rank, name)(*arguments)
+        return self._rank.ask(name, *arguments)
 
 
 @pytest.mark.slow

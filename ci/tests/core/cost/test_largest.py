@@ -17,11 +17,12 @@ from ci.tests.conftest import histories, write_suite
 from ci.tests.engines.test_rank_failures import Session
 from ci.tests.engines.test_ranks import TINY
 from ci.tests.fake_engine import FakeEngine
-from fixtures.choose import max_batch as largest
 from fixtures.core.base.errors import InputError
 from fixtures.core.cost.max_batch import CALLS, Search, file_of, find_kept, kept, key_of
 from fixtures.core.spec import library
 from fixtures.core.spec.case import Case, EngineSpec, Point
+from fixtures.engines.processes import max_batch as largest
+from fixtures.engines.protocol import CannotLoad, OutOfMemory, RankEnded, RankFailed, WorkNotDone
 
 pytest_plugins = ["pytester"]
 
@@ -173,6 +174,98 @@ def test_a_model_that_cannot_be_tried_keeps_its_prediction(
     )
     result.assert_outcomes(passed=1)
     assert not (project.path / ".benchmarks" / "largest").exists()
+
+
+class Remote:
+    """Stands for an engine in a process of its own: 4 bytes are held, of a batch 1 each, and 100 are free.
+
+    A call of more than 20 sequences ends in the way that was asked for.
+    """
+
+    loads = 0
+    given_back = 0
+    ends_in: Exception = OutOfMemory("no room")
+
+    def __init__(self, *_: Any) -> None:
+        self.lost = False
+
+    def load(self, case: Case, seed: int) -> dict[str, Any]:
+        """Counted."""
+        Remote.loads += 1
+        return {"vocab_size": 100}
+
+    def count(self, case: Case) -> dict[str, Any]:
+        """What it holds is not known."""
+        return {"footprint": None}
+
+    def memory(self) -> tuple[int, int]:
+        """Held and free."""
+        return 4, 100
+
+    def prepare(self, prompts: list[list[int]], output_len: int) -> None:
+        """As many sequences as asked for."""
+        self.batch = len(prompts)
+
+    def generate(self, work: None) -> None:
+        """It may be its last call."""
+        if self.batch > 20:
+            self.lost = isinstance(Remote.ends_in, RankFailed)
+            raise Remote.ends_in
+
+    def verify(self, work: None, tokens: None) -> None:
+        """As it should be."""
+
+    def give_back(self) -> None:
+        """Counted."""
+        Remote.given_back += 1
+
+    def close(self) -> None:
+        """It is gone."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "ends_in", "fits", "loads"),
+    [
+        ("hf", OutOfMemory("no room"), False, 1),
+        ("hf", RankEnded("the model's process was killed by SIGKILL"), False, 2),
+        ("hf", RankFailed("did not answer within 9 s"), "did not answer", 1),
+        ("deepspeed", OutOfMemory("rank 1: no room"), False, 1),
+        ("deepspeed", RankEnded("rank 1 was killed by SIGSEGV"), "killed by SIGSEGV", 1),
+        ("hf", WorkNotDone("3 tokens came back"), "3 tokens came back", 1),
+    ],
+)
+def test_how_a_trial_ends_says_whether_a_batch_fits(
+    kind: str, ends_in: Exception, fits: bool | str, loads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is said of memory does, and the end of a process alone; nothing else is taken for want of room."""
+    monkeypatch.setattr(largest, "RemoteEngine", Remote)
+    monkeypatch.setattr(Remote, "loads", 0)
+    monkeypatch.setattr(Remote, "given_back", 0)
+    monkeypatch.setattr(Remote, "ends_in", ends_in)
+    trial = largest.Trial(replace(CASE, engine=EngineSpec(kind, kind)), 17, 60)
+    assert trial.load() is None
+    assert trial.fits(20)
+    assert Remote.given_back == 1
+    if isinstance(fits, str):
+        with pytest.raises(largest.CannotTry, match=fits):
+            trial.fits(21)
+    else:
+        assert trial.fits(21) is fits
+        assert trial.fits(1)
+    assert Remote.loads == loads
+
+
+def test_a_model_that_finds_no_room_cannot_be_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor one that cannot be loaded."""
+    monkeypatch.setattr(largest, "RemoteEngine", Remote)
+    for error, said in ((OutOfMemory("8 GB"), "out of memory: 8 GB"), (CannotLoad("no flash"), "no flash")):
+
+        def load(*_: Any, error: Exception = error) -> dict[str, Any]:
+            raise error
+
+        monkeypatch.setattr(Remote, "load", load)
+        with pytest.raises(largest.CannotTry, match=said):
+            largest.Trial(CASE, 17, 60).load()
 
 
 LIMIT = """
