@@ -1,4 +1,4 @@
-"""The figures that README shows, made of the histories in ci/baselines.
+"""The figures that README shows, made of the histories in ci/histories and ci/baselines.
 
 python -m ci.docs.readme          write them into ci/docs/figures/
 python -m ci.docs.readme --check  exit code 1 where one is not current
@@ -18,7 +18,7 @@ from ci.report.read.samples import read_samples
 from fixtures.core.base.streams import run_main
 
 ROOT = Path(__file__).resolve().parents[2]
-BASELINES, FOLDER = ROOT / "ci" / "baselines", ROOT / "ci" / "docs" / "figures"
+STORED, FOLDER = [ROOT / "ci" / "histories", ROOT / "ci" / "baselines"], ROOT / "ci" / "docs" / "figures"
 
 
 def shown(readme: str) -> list[str]:
@@ -27,8 +27,8 @@ def shown(readme: str) -> list[str]:
 
 
 def drawn(names: Sequence[str]) -> dict[str, str]:
-    """These figures of the histories in ci/baselines, as SVG; KeyError for one that they do not give."""
-    found = {one.name: one for one in figures(read_samples([BASELINES]))}
+    """These figures of the stored histories, as SVG; KeyError for one that they do not give."""
+    found = {one.name: one for one in figures(read_samples(STORED))}
     return {name: svg(spec(found[name])) for name in names}
 
 

@@ -16,10 +16,11 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from ci.gate.accept import WHYS, accept, allowed, hardware_of
+from ci.gate.accept import WHYS, accept, allowed
 from ci.gate.advice import advice
-from ci.gate.arguments import Parser, add_outputs, fraction, refuse_inputs, shown
-from ci.gate.verdicts import THRESHOLD, in_order, judge
+from ci.gate.arguments import Parser, add_outputs, fraction, refuse_inputs, shown, write_outputs
+from ci.gate.machine import folders_of, machine_of
+from ci.gate.verdicts import THRESHOLD, exit_code, in_order, judge
 from fixtures.core.base.errors import InputError
 from fixtures.core.base.streams import run_main
 from fixtures.core.base.text import printable
@@ -63,7 +64,7 @@ def _judge(words: Sequence[str]) -> int:
         "--baseline",
         action="append",
         type=Path,
-        help="the runs to compare with (default: those of ci/baselines/ for this hardware)",
+        help="the runs to compare with (default: those of ci/baselines/ that are of this machine)",
     )
     parser.add_argument(
         "--threshold", type=fraction, default=THRESHOLD, help="the slowdown that matters (default: 5%%)"
@@ -79,7 +80,11 @@ def _judge(words: Sequence[str]) -> int:
     for run in runs:
         if not (run.measured or run.outcomes or run.failed):
             raise InputError(f"{run.file}: has no case of this suite; name another run")
-    baseline, left_out = _baseline(option.baseline, runs, [*read, *runs])
+    machines = dict.fromkeys(machine_of(run) for run in runs) if option.baseline is None else ()
+    paths = option.baseline or [folder for one in machines for folder in folders_of(one, BASELINES)]
+    if not paths:
+        return _without_baseline(runs[0], option)
+    baseline, left_out = _baseline(paths, [*read, *runs])
     refuse_inputs(option, [one.file for one in (*runs, *baseline)])
     listed = None if option.cases is None else _lines(option.cases)
 
@@ -99,21 +104,22 @@ def _lines(file: Path) -> set[str]:
         raise InputError(f"--cases {file}: is no text in UTF-8; write one case id a line") from None
 
 
-def _baseline(
-    paths: Sequence[Path] | None, runs: Sequence[History], judged: Sequence[History]
-) -> tuple[list[History], list[str]]:
+def _without_baseline(run: History, option: argparse.Namespace) -> int:
+    """One line that says so, on the screen and in the files that were asked for."""
+    line = printable(
+        f"gate: cannot be judged, no baseline of this machine ({machine_of(run)}) is in ci/baselines; "
+        f"python -m ci.gate accept {run.file} makes one"
+    )
+    print(line)
+    write_outputs([], option, [line])
+    return exit_code([])
+
+
+def _baseline(paths: Sequence[Path], judged: Sequence[History]) -> tuple[list[History], list[str]]:
     """The stored runs of the newest epoch, each once, and lines about what was left out.
 
     A run that is judged is none of them. Raises InputError where none is left.
     """
-    if paths is None:
-        labels = dict.fromkeys(hardware_of(run) for run in runs)
-        paths = [folder for label in labels if (folder := BASELINES / label).is_dir()]
-        if not paths:
-            raise InputError(
-                f"{BASELINES / next(iter(labels))}: no baseline for this hardware; "
-                "`python -m ci.gate accept RUN` makes one of a run, --baseline names one"
-            )
     stored, said = once(read_accepted(file) for file in find_histories(paths))
     others = without(stored, judged)
     if len(others) < len(stored):
@@ -142,13 +148,15 @@ def _accept(words: Sequence[str]) -> int:
     )
     option = parser.parse_args(words)
     run = read_history(option.run)
-    folder = option.folder / hardware_of(run)
-    stored = [read_accepted(file) for file in find_histories([folder])] if list(folder.glob("*.json")) else []
+    machine = machine_of(run)
+    folders = folders_of(machine, option.folder)
+    stored = [read_accepted(file) for file in find_histories(folders)]
+    folder = folders[0] if folders else option.folder / machine.folder
     others = without(stored, [run])
     if len(others) < len(stored):
         same = next(one for one in stored if one not in others)
         raise InputError(f"{option.run}: is accepted already, as {same.file.name}; a run counts once")
-    file = accept(run, option.folder, in_order(stored), allowed(option.allow), option.name, option.new_epoch)
+    file = accept(run, folder, in_order(stored), allowed(option.allow), option.name, option.new_epoch)
     print(f"accepted: {file}")
     return 0
 

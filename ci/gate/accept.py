@@ -27,7 +27,7 @@ _LABEL = re.compile(r"[1-9][0-9]{0,4}x[a-z0-9_]{1,60}")
 
 
 def hardware_of(run: History) -> str:
-    """The machine's label, which names the folder of its baselines; raises InputError where it is none.
+    """The machine's label, such as `1xcpu`; raises InputError where it is none.
 
     Of a run in which nothing was measured it is that of the first case that was to be.
     """
@@ -76,14 +76,13 @@ def accept(
     name: str | None,
     new_epoch: str | None = None,
 ) -> Path:
-    """Put a run among the baselines of its hardware; where it went comes back.
+    """Put a run among the baselines in the folder of its machine; where it went comes back.
 
     It is of the newest epoch of those that are there. `new_epoch` says why it begins another: the gate
     compares with the newest epoch alone, and this run is not asked whether it is red or lacks cases.
 
     Raises InputError where it is refused, or where a run of that name is there.
     """
-    label = hardware_of(run)
     epoch = max((one.epoch for one in baseline), default=0)
     if new_epoch is not None:
         epoch, baseline = epoch + 1 if baseline else 0, []
@@ -97,7 +96,7 @@ def accept(
     stem = name or re.sub(r"[^0-9T]", "", run.taken.partition(".")[0])
     if not re.fullmatch(r"[A-Za-z0-9_]{1,80}", stem):
         raise InputError(f"--name {stem!r}: letters, digits and underscores would be right")
-    file = folder / label / f"{stem}.json"
+    file = folder / f"{stem}.json"
     if file.exists():
         raise InputError(f"{file}: is there already; give another --name")
     medians = {one.case_id: one.median_s for one in run.measured}

@@ -68,8 +68,13 @@ def shown(verdicts: Sequence[Verdict], option: argparse.Namespace, said: Sequenc
     """Print the table and what else there is to say, write the files that were asked for; the exit code."""
     lines = [*output.table(verdicts), *said]
     print("\n".join(map(printable, lines)))
+    write_outputs(verdicts, option, said)
+    return exit_code(verdicts)
+
+
+def write_outputs(verdicts: Sequence[Verdict], option: argparse.Namespace, said: Sequence[str]) -> None:
+    """Write the files that were asked for."""
     written = {"markdown": output.markdown, "json": output.as_json, "junit": output.junit}
     for name, make in written.items():
         if (file := getattr(option, name)) is not None:
             write_whole(file, make(verdicts, said).encode())
-    return exit_code(verdicts)

@@ -3,7 +3,7 @@
     ci/gpu --minutes 25                       the tests, then the suite `models`
     ci/gpu --suite latency -- -k mpt7b        another suite; what follows `--` goes to pytest
 
-Histories go to ci/baselines/<hardware>/, where they can be committed. The measurement runs even where
+Histories go to ci/histories/<hardware>/, where they can be committed. The measurement runs even where
 a test failed, and what was measured before the time is over is kept.
 
 Exit codes: 0 all well, 1 a test or a case failed, 3 something is missing here, 4 bad input.
@@ -67,10 +67,10 @@ def pytest(arguments: Sequence[str], limit_s: float) -> int:
     return process.wait()
 
 
-def keep(history: Path, baselines: Path, suite: str) -> Path:
+def keep(history: Path, histories: Path, suite: str) -> Path:
     """Move a history to its hardware's folder, named after suite and time; where it is then."""
     label = json.loads(history.read_text(encoding="utf-8"))["machine_info"]["inference"]["label"]
-    folder = baselines / label
+    folder = histories / label
     folder.mkdir(parents=True, exist_ok=True)
     stamp = time.strftime("%Y%m%d_%H%M%S", time.gmtime())
     return Path(shutil.move(history, folder / f"{Path(suite).stem}_{stamp}.json"))
@@ -81,7 +81,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="ci/gpu", description="Test and measure on a GPU host as it is.")
     parser.add_argument("--minutes", type=float, default=25.0, help="for all of it (default: %(default)g)")
     parser.add_argument("--suite", default="models", help="what to measure (default: %(default)s)")
-    parser.add_argument("--baselines", type=Path, default=ROOT / "ci" / "baselines", metavar="FOLDER")
+    parser.add_argument(
+        "--histories", "--baselines", type=Path, default=ROOT / "ci" / "histories", metavar="FOLDER"
+    )
     parser.add_argument("--skip-tests", action="store_true", help="measure at once")
     parser.add_argument("--cpu", action="store_true", help="go through the same steps without a GPU")
     parser.add_argument("pytest", nargs="*", metavar="-- PYTEST_OPTION")
@@ -110,7 +112,7 @@ def main(arguments: Sequence[str]) -> int:
         measure += ["--benchmark-json", str(history), "--minutes", str(left_s / 60), *options.pytest]
         code = pytest(measure, left_s + GRACE_S)
         if history.exists() and history.stat().st_size:
-            print(f"gpu: history in {keep(history, options.baselines, options.suite)}")
+            print(f"gpu: history in {keep(history, options.histories, options.suite)}")
     if code == BAD_INPUT:
         return BAD_INPUT
     return FAILED if failed or code != 0 else 0

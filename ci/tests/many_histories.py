@@ -24,7 +24,7 @@ from ci.gate.accept import WHYS
 from ci.tests.conftest import ROOT
 from fixtures.core.spec import library
 
-STORED = ROOT / "ci" / "baselines" / "1xcpu" / "default_20261124.json"
+STORED = ROOT / "ci" / "histories" / "1xcpu" / "default_20261124.json"
 FIRST_DAY = datetime(2026, 1, 1, 12)
 Text = dict[str, Any]
 
@@ -107,7 +107,7 @@ def accepted(folder: Path) -> None:
     arguments = ["accept", str(folder / "old.json"), "--folder", str(folder / "baselines"), "--name", "r0"]
     if gate.main([*arguments, "--allow", ",".join(WHYS)]):
         raise SystemExit("the run was not accepted")
-    (first,) = (folder / "baselines" / "1xcpu").glob("*")
+    (first,) = (folder / "baselines").glob("1xcpu_*/*")
     for k in range(1, 20):  # a run ends at a moment of its own, else it is the same run
         changed = first.read_text().replace('"datetime": "old"', f'"datetime": "old{k}"')
         first.with_name(f"r{k}.json").write_text(changed)

@@ -11,7 +11,7 @@ from typing import Any
 from ci.tests.conftest import ROOT
 
 PUBLISHED = ROOT / "ci" / "baselines" / "published"
-MEASURED = ROOT / "ci" / "baselines" / "1xcpu" / "latency_20261124.json"
+MEASURED = ROOT / "ci" / "histories" / "1xcpu" / "latency_20261124.json"
 HARM = (
     "<img src=x onerror=\"window.harmed = 1; fetch('//example.org')\">",
     "</script><script>window.harmed = 2</script>",

@@ -13,7 +13,7 @@ from ci.tests.conftest import ROOT
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_every_figure_in_readme_is_what_the_command_makes_of_the_baselines() -> None:
+def test_every_figure_in_readme_is_what_the_command_makes_of_the_stored_histories() -> None:
     """Byte for byte, no other file beside them, none above 60 kB; each has a text for who cannot see it."""
     pytest.importorskip("vl_convert")
     names = readme.shown(README)

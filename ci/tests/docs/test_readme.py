@@ -108,22 +108,22 @@ def test_every_link_to_a_file_leads_to_one() -> None:
     assert [str(source) for source, link in links if not (source.parent / link).exists()] == []
 
 
-def baselines(name: str) -> list[dict[str, Any]]:
-    """The benchmarks of the histories of that name in ci/baselines, the oldest first."""
-    files = sorted((ROOT / "ci" / "baselines" / "1xcpu").glob(f"{name}_*.json"))
+def stored(name: str) -> list[dict[str, Any]]:
+    """The benchmarks of the histories of that name in ci/histories, the oldest first."""
+    files = sorted((ROOT / "ci" / "histories" / "1xcpu").glob(f"{name}_*.json"))
     return [bench for file in files for bench in json.loads(file.read_text(encoding="utf-8"))["benchmarks"]]
 
 
 def test_the_table_is_that_of_the_history() -> None:
     """Every row of the table, digit by digit."""
-    records = [bench["extra_info"] for bench in baselines("default")]
+    records = [bench["extra_info"] for bench in stored("default")]
     assert len(records) == 24
     assert "\n".join(results_table(records)) in READMES
 
 
 def test_the_table_of_prefill_and_decode_is_that_of_its_history() -> None:
     """And every case of several output lengths has its second way."""
-    records = [bench["extra_info"] for bench in baselines("latency")]
+    records = [bench["extra_info"] for bench in stored("latency")]
     assert len(records) == 9
     assert all(record["split"]["fit"] for record in records)
     assert "\n".join(split_table(records)) in READMES
@@ -131,7 +131,7 @@ def test_the_table_of_prefill_and_decode_is_that_of_its_history() -> None:
 
 def test_the_table_of_bounds_is_that_of_its_history() -> None:
     """Each case has one, and none is beyond it."""
-    records = [bench["extra_info"] for bench in baselines("latency")]
+    records = [bench["extra_info"] for bench in stored("latency")]
     assert len(records) == 9
     assert all(0 < record["limits"]["of_bound"] < 1 for record in records)
     assert "\n".join(limits_table(records)) in READMES
@@ -139,7 +139,7 @@ def test_the_table_of_bounds_is_that_of_its_history() -> None:
 
 def test_the_table_of_a_cpu_that_emulates_bf16_is_that_of_its_histories() -> None:
     """The peak is that of fp32 for both engines, and neither goes beyond it."""
-    records = [bench["extra_info"] for bench in baselines("avx2")]
+    records = [bench["extra_info"] for bench in stored("avx2")]
     assert len(records) == 12
     shares = [record["limits"][name] for record in records for name in ("of_bound", "mfu", "mbu")]
     assert max(one for one in shares if one is not None) < 1
@@ -150,7 +150,7 @@ def test_the_table_of_a_cpu_that_emulates_bf16_is_that_of_its_histories() -> Non
 
 def test_the_table_of_several_devices_is_that_of_the_history() -> None:
     """Both engines are in it, and each has its speed-up."""
-    records = [bench["extra_info"] for bench in baselines("default")]
+    records = [bench["extra_info"] for bench in stored("default")]
     split = [record for record in records if record["case"]["devices"] > 1]
     assert {record["case"]["engine"]["kind"] for record in split} == {"deepspeed", "hf_tp"}
     assert all(record["parallel"]["speed_up"] for record in split)
@@ -159,7 +159,7 @@ def test_the_table_of_several_devices_is_that_of_the_history() -> None:
 
 def test_the_ratios_are_those_of_the_history() -> None:
     """Every ratio of the harness, as its history has it."""
-    every = [ratio for bench in baselines("harness") for ratio in bench["extra_info"]["ratios"]]
+    every = [ratio for bench in stored("harness") for ratio in bench["extra_info"]["ratios"]]
     ratios = {ratio["what"]: ratio for ratio in every}  # of one that was measured again, the last
     assert len(ratios) == 22
     for ratio in ratios.values():

@@ -92,7 +92,7 @@ def test_jobs_test_gate_and_keep() -> None:
     assert "labels" in jobs["gpu"]["if"]
     for name in ("cpu", "gpu"):
         said = str(jobs[name]["steps"])
-        for word in ("--gate ", "GITHUB_STEP_SUMMARY", "upload-artifact", "ci/keep.py"):
+        for word in ("--gate ", "GITHUB_STEP_SUMMARY", "upload-artifact", "ci/histories/keep.py"):
             assert word in said
 
 
@@ -117,7 +117,7 @@ def test_histories_are_kept_on_a_branch_of_their_own(tmp_path: Path) -> None:
     git(work, "push", "-q", "origin", "HEAD:main")
 
     def keep(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(ROOT / "ci/keep.py"), *words]
+        command = [sys.executable, str(ROOT / "ci/histories/keep.py"), *words]
         return subprocess.run(command, cwd=work, capture_output=True, text=True)
 
     for name in ("cpu_1", "cpu_2"):

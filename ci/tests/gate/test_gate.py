@@ -30,9 +30,10 @@ from fixtures.core.store.slim import as_text
 
 pytest_plugins = ["pytester"]
 
-REAL_TEXT = (ROOT / "ci/baselines/1xcpu/default_20261124.json").read_text()
+REAL_TEXT = (ROOT / "ci/histories/1xcpu/default_20261124.json").read_text()
 REAL = json.loads(REAL_TEXT)
 CASE = "mpt125m-1xcpu-hf-b1-in128-out32"
+OWN_FOLDER = "1xcpu_amd_epyc_family_25_model_17_avx_512_bf16_2_cores"
 
 
 def run(
@@ -380,10 +381,10 @@ def quiet(values: dict[str, Any]) -> None:
 
 
 def test_a_run_is_accepted_with_its_fingerprints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Under the machine's label and its time; once."""
+    """Under the machine's name and its time; once."""
     new = run(tmp_path, "new", change=quiet)
     assert accepted(tmp_path, new) == 0, capsys.readouterr().err
-    (file,) = (tmp_path / "baselines" / "1xcpu").glob("*")
+    (file,) = (tmp_path / "baselines" / OWN_FOLDER).glob("*")
     assert file.name == "20261124T000000.json"
     values = json.loads(file.read_text())
     shared, median_s, *point = values["accepted"]["cases"][CASE]
@@ -481,8 +482,17 @@ def test_the_command_imports_neither_torch_nor_pytest(tmp_path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True).returncode == 0
 
 
-def test_a_session_judges_itself(project: pytest.Pytester, fake: type[FakeEngine]) -> None:
+def on_a_cpu(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """With two cores and AVX2."""
+    monkeypatch.setattr("fixtures.host.machine._processor", lambda: (f"{name}, AVX2)", "AVX2"))
+    monkeypatch.setattr("fixtures.host.machine.affinity", lambda: 2)
+
+
+def test_a_session_judges_itself(
+    project: pytest.Pytester, fake: type[FakeEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its own cases alone; without a baseline for them it cannot, and the exit code says so."""
+    on_a_cpu(monkeypatch, "AMD EPYC (family 25, model 1")  # ci/baselines has one
     suite = write_suite(project.path, "m", batch_sizes=[1, 2])
     words = ("benchmarks", "--benchmark-only", "--suite", suite, "--gate", "--gate-files", "out/files")
     result = project.runpytest(*words)
@@ -496,6 +506,11 @@ def test_a_session_judges_itself(project: pytest.Pytester, fake: type[FakeEngine
     result = project.runpytest("benchmarks", "--suite", suite, "--benchmark-disable", "--gate")
     assert result.ret == 2
     result.stdout.fnmatch_lines(["gate: cannot be judged, no history was saved"])
+    on_a_cpu(monkeypatch, "EPYC (of no baseline")
+    result = project.runpytest(*words)
+    assert result.ret == 2
+    result.stdout.fnmatch_lines(["gate: *no baseline of this machine (1xcpu, EPYC (of no baseline, AVX2), *"])
+    result.stdout.no_fnmatch_line("gate: cannot be judged (*")
 
 
 @pytest.mark.slow
@@ -503,7 +518,7 @@ def test_five_thousand_cases_are_judged_by_twenty_runs(tmp_path: Path) -> None:
     """In a moment, of which `harness` has the figure; here there is a generous cap."""
     many_histories.accepted(tmp_path)
     folder = tmp_path / "baselines"
-    first = folder / "1xcpu" / "r0.json"
+    first = folder / OWN_FOLDER / "r0.json"
     assert first.stat().st_size < (tmp_path / "old.json").stat().st_size / 3
     command = [
         sys.executable,
@@ -524,7 +539,7 @@ def test_an_accepted_run_says_the_same_as_the_run_itself(tmp_path: Path) -> None
     """By its first line and by the whole file: id, median, fingerprint and counters of each case."""
     new = run(tmp_path, "new", change=quiet)
     assert accepted(tmp_path, new) == 0
-    (file,) = (tmp_path / "baselines" / "1xcpu").glob("*")
+    (file,) = (tmp_path / "baselines" / OWN_FOLDER).glob("*")
     runs = [read_history(new), read_history(file), read_accepted(file)]
     for one in zip(*(history.measured for history in runs), strict=True):
         assert len({each.case_id for each in one}) == 1
@@ -553,7 +568,7 @@ def test_pytest_benchmark_reads_an_accepted_run(tmp_path: Path) -> None:
         f"file://{tmp_path / 'baselines'}",
         "compare",
     ]
-    done = subprocess.run([*command, "1xcpu/*"], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run([*command, f"{OWN_FOLDER}/*"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert CASE in done.stdout + done.stderr
 

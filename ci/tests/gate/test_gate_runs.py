@@ -289,3 +289,52 @@ def test_a_terminal_without_letters_gets_their_codes(folder: Path) -> None:
     assert done.returncode == 2
     assert r"failed: gr\xf6\xdfer" in done.stdout
     assert done.stderr == ""
+
+
+def of_cpu(file: Path, name: str) -> Path:
+    """The same history, of a CPU of that name with 2 cores."""
+    told = file.read_text().replace('"reported_name": "cpu A"', f'"device": "cpu", "reported_name": "{name}"')
+    file.write_text(told)
+    return file
+
+
+def test_a_machine_without_a_baseline_is_told_the_command_that_makes_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In one line, whatever others have, with the exit code of nothing compared; and what it says is true."""
+    monkeypatch.setattr("ci.gate.__main__.BASELINES", folder / "kept")
+    accept = ["accept", "--folder", str(folder / "kept")]
+    assert main([*accept, str(of_cpu(folder / "base" / "b0.json", "EPYC 9"))]) == 0
+    assert [path.name for path in (folder / "kept").iterdir()] == ["1xcpu_epyc_9_2_cores"]
+    new = of_cpu(write(folder / "new.json", {"a": 1.0}), "EPYC 9, AVX2")
+    capsys.readouterr()
+    assert main([str(new), "--markdown", str(folder / "gate.md"), "--json", str(folder / "gate.json")]) == 2
+    said = capsys.readouterr()
+    assert said.out == (
+        "gate: cannot be judged, no baseline of this machine (1xcpu, EPYC 9, AVX2, 2 cores) is in "
+        f"ci/baselines; python -m ci.gate accept {new} makes one\n"
+    )
+    assert said.err == ""
+    assert "no baseline of this machine" in (folder / "gate.md").read_text()
+    assert json.loads((folder / "gate.json").read_text())["exit_code"] == 2
+    assert main([*accept, str(new)]) == 0
+    other = of_cpu(write(folder / "other.json", {"a": 1.0}, "2026-01-11T00:00:00+00:00"), "EPYC 9, AVX2")
+    capsys.readouterr()
+    assert main([str(other)]) == 2  # one stored run: too few
+    assert "INCONCLUSIVE" in capsys.readouterr().out
+
+
+def test_a_baseline_is_found_by_its_machine_whatever_its_folder_is_called(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder of the label alone, as earlier versions made them, goes on to be that of its CPU."""
+    monkeypatch.setattr("ci.gate.__main__.BASELINES", folder / "kept")
+    (folder / "kept").mkdir()
+    (folder / "base").rename(folder / "kept" / "1xcpu")
+    for file in (folder / "kept" / "1xcpu").iterdir():
+        of_cpu(file, "EPYC 9")
+    new = of_cpu(write(folder / "new.json", {"a": 1.0}, "2026-01-10T00:00:00+00:00"), "EPYC 9")
+    assert main([str(new)]) in (0, 2)
+    assert "compared: 1 new run with 3 stored" in capsys.readouterr().out
+    assert main(["accept", "--folder", str(folder / "kept"), str(new), "--allow", "partial,red"]) == 0
+    assert len(list((folder / "kept" / "1xcpu").iterdir())) == 4

@@ -27,7 +27,7 @@ from ci.tests.many_histories import record, run, series
 from ci.tests.report.test_report_figures import value_at
 from fixtures.core.spec.case import Point
 
-BASELINES = ROOT / "ci" / "baselines"
+HISTORIES, BASELINES = ROOT / "ci" / "histories", ROOT / "ci" / "baselines"
 # 2 GFLOP a token, 1 GB of weights, no cache, on 1 TFLOP/s and 100 GB/s: easy to work out by hand
 WORK = {
     "flops_constant": 0.0, "flops_per_token": 2e9, "flops_per_pair": 0.0, "weight_bytes": 10**9, "caches": [],
@@ -89,11 +89,11 @@ def published_ms(model: str) -> dict[tuple[str, int], int]:
 
 @pytest.fixture(scope="module")
 def stored() -> dict[str, Figure]:
-    """The figures of all baselines, by name."""
-    return {one.name: one for one in figures(read_samples([BASELINES]))}
+    """The figures of all that is stored, by name."""
+    return {one.name: one for one in figures(read_samples([HISTORIES, BASELINES]))}
 
 
-def test_every_kind_of_the_baselines_gives_its_points_back_from_its_marks(stored: dict[str, Figure]) -> None:
+def test_every_kind_of_what_is_stored_gives_its_points_back_from_its_marks(stored: dict[str, Figure]) -> None:
     """One figure of each kind, the one with the most points: every mark is its case's, at its values."""
     pytest.importorskip("vl_convert")
     by_kind = {one.kind: one for one in sorted(stored.values(), key=lambda one: len(one.points))}

@@ -40,10 +40,10 @@ def test_a_history_is_left_for_the_hardware(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(json.dumps(SUITE))
     done = gpu(
         "--cpu", "--skip-tests", "--minutes", "2", "--suite", str(tmp_path / "tiny.yaml"),
-        "--baselines", str(tmp_path / "baselines"), "--", "--rounds", "2", "-k", "b2-",
+        "--histories", str(tmp_path / "histories"), "--", "--rounds", "2", "-k", "b2-",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    (history,) = tmp_path.glob("baselines/1x*/tiny_*.json")
+    (history,) = tmp_path.glob("histories/1x*/tiny_*.json")
     (bench,) = json.loads(history.read_text())["benchmarks"]
     assert bench["extra_info"]["case"]["batch_size"] == 2
     assert len(bench["stats"]["data"]) == 2

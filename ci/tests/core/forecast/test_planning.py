@@ -124,7 +124,7 @@ def test_rounds_that_were_all_disturbed_count_only_where_there_are_no_others() -
     busy = [seen(one, 0.002, disturbed=True)] * 2
     assert Past((*busy, seen(one, 0.4))).efficiency(one) == (0.4, "case")
     assert Past(tuple(busy)).efficiency(one) == (0.002, "case")
-    folder = ROOT / "ci/baselines/1xcpu"
+    folder = ROOT / "ci/histories/1xcpu"
     calm = read_seen([folder / "avx2_20261128.json"])
     assert not any(record.disturbed for record in calm)
     values = json.loads((folder / "avx2_20261128.json").read_text())["benchmarks"][0]["extra_info"]
@@ -259,7 +259,7 @@ def test_the_assumed_efficiency_of_a_gpu_is_the_median_of_the_published_points()
 
 def test_the_assumed_efficiency_of_a_cpu_is_the_median_of_the_curated_ones() -> None:
     """33 cases on two cores."""
-    files = [ROOT / f"ci/baselines/1xcpu/{name}_20261124.json" for name in ("default", "latency")]
+    files = [ROOT / f"ci/histories/1xcpu/{name}_20261124.json" for name in ("default", "latency")]
     found = [one.of_bound for one in read_seen(files) if one.of_bound is not None]
     assert len(found) == 33
     assert round(statistics.median(found), 2) == DEFAULT_EFFICIENCY["cpu"]
@@ -267,7 +267,7 @@ def test_the_assumed_efficiency_of_a_cpu_is_the_median_of_the_curated_ones() -> 
 
 def test_a_record_is_read_as_it_was_written() -> None:
     """The curated history's first."""
-    file = ROOT / "ci/baselines/1xcpu/default_20261124.json"
+    file = ROOT / "ci/histories/1xcpu/default_20261124.json"
     record = json.loads(file.read_text())["benchmarks"][0]["extra_info"]
     first = read_seen([file])[0]
     assert (first.case_id, first.model, first.engine_kind) == (record["case"]["id"], "mpt125m", "hf")

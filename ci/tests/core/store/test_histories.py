@@ -13,7 +13,7 @@ from fixtures.core.base.errors import InputError
 from fixtures.core.result.record import RECORD_VERSION
 from fixtures.core.store.history import LARGEST_BYTES, find_histories, read_all, read_history
 
-CURATED = ROOT / "ci" / "baselines" / "1xcpu"
+CURATED = ROOT / "ci" / "histories" / "1xcpu"
 CASE: dict[str, Any] = {"record_version": 4, "case": {"id": "x"}}
 
 

@@ -23,7 +23,7 @@ from fixtures.core.spec.devices.machine import Machine
 from fixtures.core.spec.suite import read_suite
 from fixtures.core.store.journal import Entry, Journal, carried, line, read_journal, session_line
 
-CURATED = json.loads((ROOT / "ci/baselines/1xcpu/default_20261124.json").read_text())["benchmarks"]
+CURATED = json.loads((ROOT / "ci/histories/1xcpu/default_20261124.json").read_text())["benchmarks"]
 for _bench in CURATED:
     _bench["extra_info"]["record_version"] = RECORD_VERSION  # no other can be gone on with
 CASES = {

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from ci import keep
 from ci.gate.__main__ import main as gate
 from ci.gate.accept import WHYS
+from ci.histories import keep
 from ci.pick.__main__ import main as pick
 from ci.report.__main__ import main as report
 from ci.report.read.samples import read_samples
@@ -24,7 +24,7 @@ from fixtures.core.forecast.past_runs import read_seen
 from fixtures.core.store.history import History, find_histories, read_accepted, read_history
 from fixtures.core.store.runs import once, run_identity
 
-STORED = ROOT / "ci" / "baselines" / "1xcpu" / "default_20261124.json"
+STORED = ROOT / "ci" / "histories" / "1xcpu" / "default_20261124.json"
 REAL: dict[str, Any] = json.loads(STORED.read_text())
 Change = Callable[[dict[str, Any]], object]
 
@@ -91,7 +91,7 @@ def test_an_accepted_copy_is_the_run_itself(tmp_path: Path) -> None:
     """Rounds, states and much else are not in it; the gate reads only its first line."""
     raw = run(tmp_path / "raw.json")
     assert gate(["accept", str(raw), "--folder", str(tmp_path / "base"), "--allow", ",".join(WHYS)]) == 0
-    (slim,) = (tmp_path / "base" / "1xcpu").glob("*.json")
+    (slim,) = (tmp_path / "base").glob("1xcpu_*/*.json")
     assert slim.stat().st_size < raw.stat().st_size / 2
     assert run_identity(read_history(raw)) == run_identity(read_history(slim))
     assert run_identity(read_history(raw)) == run_identity(read_accepted(slim))

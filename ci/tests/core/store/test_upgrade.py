@@ -143,7 +143,8 @@ def test_a_record_of_today_is_not_touched() -> None:
 @pytest.mark.parametrize("read", [read_history, read_accepted])
 def test_accepted_runs_are_completed_too(read: Any) -> None:
     """Their first line is all that the gate reads of the cases, and the second has the flags."""
-    folder = ROOT / "ci/baselines/1xcpu"
-    for name, kind in (("20261128T064532", "model 1, AVX2"), ("default_20261124", "model 17, AVX-512 bf16")):
-        names = {one.record["machine"]["reported_name"] for one in read(folder / f"{name}.json").measured}
+    accepted = ROOT / "ci/baselines/1xcpu_amd_epyc_family_25_model_1_avx2_2_cores/20261128T064532.json"
+    raw = ROOT / "ci/histories/1xcpu/default_20261124.json"
+    for file, kind in ((accepted, "model 1, AVX2"), (raw, "model 17, AVX-512 bf16")):
+        names = {one.record["machine"]["reported_name"] for one in read(file).measured}
         assert names == {f"AMD EPYC (family 25, {kind})"}

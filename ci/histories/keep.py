@@ -1,6 +1,6 @@
 """Keeps histories on a branch of their own, which has nothing else: for `python -m ci.gate trends`.
 
-    python3 ci/keep.py HISTORY... --name NAME [--branch histories] [--remote origin]
+    python3 ci/histories/keep.py HISTORY... --name NAME [--branch histories] [--remote origin]
 
 The checkout is not touched. Where somebody else has pushed in between, it is done anew.
 

@@ -1,0 +1,60 @@
+"""The baselines of the machine that a run was measured on: by what it is, not by what a folder is called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from ci.gate.accept import hardware_of
+from fixtures.core.base.names import ascii_slug
+from fixtures.core.base.values import count, part, text
+from fixtures.core.store.history import History, read_accepted
+
+_CPU = "cpu"
+
+
+class Machine(NamedTuple):
+    """A label, such as `1xcpu`, and its device's name; of a CPU its cores too, which the label does not tell.
+
+    `name` is None where nothing was measured that could tell.
+    """
+
+    label: str
+    name: str | None
+    cores: int | None
+
+    @property
+    def folder(self) -> str:
+        """What the folder of its baselines is called: the label; of a CPU with its name and cores."""
+        if self.cores is None or self.name is None:
+            return self.label
+        return f"{self.label}_{ascii_slug(self.name)}_{self.cores}_cores"
+
+    def __str__(self) -> str:
+        """For people."""
+        cores = None if self.cores is None else f"{self.cores} cores"
+        return ", ".join(filter(None, [self.label, self.name, cores]))
+
+    def is_that_of(self, other: Machine) -> bool:
+        """Whether they are alike, as far as both are known."""
+        return self.label == other.label and (None in (self.name, other.name) or self == other)
+
+
+def machine_of(run: History) -> Machine:
+    """The machine of a run; raises InputError for one of several machines, or of none."""
+    label = hardware_of(run)
+    for one in run.measured:
+        machine = part(one.record, "machine")
+        cores = count(machine, "cores") if text(machine, "device") == _CPU else None
+        return Machine(label, text(machine, "reported_name"), cores)
+    return Machine(label, None, None)
+
+
+def folders_of(machine: Machine, baselines: Path) -> list[Path]:
+    """The folders of `baselines` whose runs are of that machine, as the first of each says."""
+    found = []
+    for folder in sorted(path for path in baselines.glob(f"{machine.label}*") if path.is_dir()):
+        first = min(folder.glob("*.json"), default=None)
+        if first is not None and machine_of(read_accepted(first)).is_that_of(machine):
+            found.append(folder)
+    return found
