@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace as changed
 from pytest_benchmark.stats import Stats
 
 from fixtures.core.base.files import write_whole
@@ -26,7 +27,16 @@ from fixtures.core.cost.sweep import Largest, points
 from fixtures.core.result.against_bound import make_limits
 from fixtures.core.result.metrics import ms_per_output_token, output_tokens_per_s
 from fixtures.core.result.out_of_memory import out_of_memory
-from fixtures.core.result.record import RECORD_VERSION
+from fixtures.core.result.record import (
+    RECORD_VERSION,
+    Parallel,
+    Provenance,
+    Record,
+    RecordedCase,
+    RecordedMachine,
+    RecordedProtocol,
+    Split,
+)
 from fixtures.core.result.scaling import relate, tokens_per_s_per_device
 from fixtures.core.spec import library
 from fixtures.core.spec.case import DTYPE_BYTES, Case, Point
@@ -37,20 +47,13 @@ CSV, JSON = FOLDER / "a100_2023.csv", FOLDER / "a100_2023.json"
 FIGURES = ("latency", "hardware", "models")  # each is named as its suite
 PUBLISHED = "published"
 COMMIT = "8c8dd48f"
-PROVENANCE = {
-    "what": "llm-foundry, scripts/inference/benchmarking/README.md",
-    "url": f"https://github.com/mosaicml/llm-foundry/blob/{COMMIT}/scripts/inference/benchmarking/README.md",
-    "commit": COMMIT,
-    "resolution_s": 0.001,
-    "limits_by": "the published mean; a median is not known",
-}
-_NOT_KNOWN = (
-    "stopped_by", "latency_median_s", "latency_interval", "latency_spread", "drift", "split",
-    "joules_per_output_token", "state", "peak_memory_bytes", "load_s",
-)  # fmt: skip
-_NOT_KNOWN_OF_THE_MACHINE = (
-    "reported_name", "memory_bytes", "driver", "node", "processor", "cores", "system",
-)  # fmt: skip
+PROVENANCE = Provenance(
+    what="llm-foundry, scripts/inference/benchmarking/README.md",
+    url=f"https://github.com/mosaicml/llm-foundry/blob/{COMMIT}/scripts/inference/benchmarking/README.md",
+    commit=COMMIT,
+    resolution_s=0.001,
+    limits_by="the published mean; a median is not known",
+)
 
 
 def history() -> dict[str, Any]:
@@ -74,12 +77,11 @@ def history() -> dict[str, Any]:
             raise ValueError(f"{case.id} is published with two latencies: {known[1]} s and {latency_s} s")
         known[2].append(figure)
     records = [_record(*one, sorted(sweeps[one[0].id])) for one in found.values()]
-    relate(records)
     absent = {case.id: case for of in cases.values() for case in of.values() if case.id not in found}
     return {
         "machine_info": {"inference": None},
         "commit_info": {"id": COMMIT, "time": None, "dirty": False, "project": "llm-foundry", "branch": None},
-        "benchmarks": [_benchmark(record) for record in records],
+        "benchmarks": [_benchmark(record) for record in relate(records)],
         "outcomes": [_outcome(case, sorted(sweeps[case.id])) for case in absent.values()],
         "datetime": "2023",
         "version": None,
@@ -126,65 +128,57 @@ def _key(case: Case) -> tuple[str, ...]:
     return case.model.name, f"{case.devices}x{case.hardware.name}", *map(str, numbers)
 
 
-def _record(case: Case, latency_s: float, figures: Sequence[str], sweeps: Sequence[str]) -> dict[str, Any]:
+def _record(case: Case, latency_s: float, figures: Sequence[str], sweeps: Sequence[str]) -> Record:
     counts = find_counts(case.model, case.engine)
     work = None if counts is None else counts.work
     throughput = output_tokens_per_s(case.point, latency_s)
-    parallel = {
-        "output_tokens_per_s_per_device": tokens_per_s_per_device(throughput, case.devices),
-        "communication": None,
-    }
+    parallel = Parallel(output_tokens_per_s_per_device=tokens_per_s_per_device(throughput, case.devices))
     parameters = case.model.parameters
-    machine = {"label": f"{case.devices}x{case.hardware.name}", "device": case.hardware.name}
-    return {
-        "record_version": RECORD_VERSION,
-        "source": PUBLISHED,
-        "provenance": {"figures": list(figures), **PROVENANCE},
-        "suite": figures[0],
-        "sweeps": list(sweeps),
-        "case": case.as_dict(),
-        "protocol": {"rounds": 5, "warmup_rounds": 3, "seed": None},
-        "latency_mean_s": latency_s,
-        **dict.fromkeys(_NOT_KNOWN),
-        "output_tokens_per_s": throughput,
-        "ms_per_output_token": ms_per_output_token(case.point, latency_s),
-        "limits": make_limits(case, work, None, latency_s, {"ttft_s": None, "tpot_s": None}),
-        "marks": [],
-        "warmup_s": [],
-        "parameters": parameters,
-        "parameter_bytes": None if parameters is None else parameters * DTYPE_BYTES[case.engine.dtype],
-        "work": None if work is None else work.as_dict(),
-        **({"parallel": parallel} if case.devices > 1 else {}),
-        "versions": {},
-        "machine": {**machine, "devices": case.devices, **dict.fromkeys(_NOT_KNOWN_OF_THE_MACHINE)},
-    }
+    return Record(
+        record_version=RECORD_VERSION,
+        source=PUBLISHED,
+        provenance=changed(PROVENANCE, figures=tuple(figures)),
+        suite=figures[0],
+        sweeps=tuple(sweeps),
+        case=RecordedCase.of(case),
+        protocol=RecordedProtocol(rounds=5, warmup_rounds=3),
+        latency_mean_s=latency_s,
+        output_tokens_per_s=throughput,
+        ms_per_output_token=ms_per_output_token(case.point, latency_s),
+        limits=make_limits(case, work, None, latency_s, Split()),
+        parameters=parameters,
+        parameter_bytes=None if parameters is None else parameters * DTYPE_BYTES[case.engine.dtype],
+        work=work,
+        parallel=parallel if case.devices > 1 else None,
+        machine=RecordedMachine(
+            label=f"{case.devices}x{case.hardware.name}", device=case.hardware.name, devices=case.devices
+        ),
+    )
 
 
-def _benchmark(record: dict[str, Any]) -> dict[str, Any]:
+def _benchmark(record: Record) -> dict[str, Any]:
     """As pytest-benchmark writes it.
 
     Single rounds were not published, so there are no `data`. Its commands need every statistic; these are
     of a single value, the published mean, and claim no spread over the five calls.
     """
-    stats = Stats()
-    stats.update(record["latency_mean_s"])
-    case_id, case = record["case"]["id"], record["case"]
-    name = f"test_generate[{case_id}]"
-    engine = f"{case['model']['name']}-{case['hardware']}-{case['engine']['name']}"
+    stats, case = Stats(), record.case
+    stats.update(record.latency_mean_s)
+    name = f"test_generate[{case.id}]"
     return {
         "group": None,
         "name": name,
         "fullname": f"benchmarks/test_generate.py::{name}",
-        "params": {"engine": engine, "case": case_id},
-        "param": case_id,
-        "extra_info": record,
+        "params": {"engine": f"{case.model.name}-{case.hardware}-{case.engine.name}", "case": case.id},
+        "param": case.id,
+        "extra_info": record.as_dict(),
         "stats": {**stats.as_dict(), "iterations": 1, "data": []},
     }
 
 
 def _outcome(case: Case, sweeps: Sequence[str]) -> dict[str, Any]:
-    outcome = out_of_memory(case, "absent from the published figure")
-    return {**outcome, "sweeps": list(sweeps), "source": PUBLISHED, "provenance": PROVENANCE}
+    outcome = out_of_memory(case, "absent from the published figure", sweeps=sweeps)
+    return changed(outcome, source=PUBLISHED, provenance=PROVENANCE).as_dict()
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -116,7 +116,7 @@ def test_a_history_is_strict_json_in_each_of_its_places(
 ) -> None:
     """The storage, --benchmark-json and the journal, also with a number that an engine has made up."""
     monkeypatch.setattr(FakeEngine, "load", lambda self, case, seed, load=FakeEngine.load: {
-        **load(self, case, seed), "odd": math.nan,
+        **load(self, case, seed), "operators": {"odd": math.nan},
     })  # fmt: skip
     suite = write_suite(project.path, "tiny")
     text = (
@@ -138,4 +138,4 @@ def test_a_history_is_strict_json_in_each_of_its_places(
     assert histories(project.path)
     for record in records:
         assert record["case"]["model"]["architecture"]["time_step_limit"] == [0.0, INF]
-        assert record["odd"] == {"__float__": "NaN"}
+        assert record["operators"]["odd"] == {"__float__": "NaN"}

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fixtures.core.base.text import duration, result_line, seconds, significant
+from fixtures.core.base.text import duration, seconds, significant
 
 FUZZ = settings(deadline=None, derandomize=True, max_examples=200)
 
@@ -76,20 +75,3 @@ def test_seconds_have_their_unit() -> None:
 def test_a_duration_reads_as_people_say_it(value: float, text: str) -> None:
     """Of two units at most."""
     assert duration(value) == text
-
-
-def record(model: str, batch: int, mean_s: float) -> dict[str, Any]:
-    """What of a record a line needs; 10 output tokens."""
-    return {
-        "case": {"id": f"{model}-2xa100_80gb-hf-b{batch}-in512-out10"},
-        "latency_mean_s": mean_s,
-        "output_tokens_per_s": batch * 10 / mean_s,
-        "ms_per_output_token": 1000 * mean_s / 10,
-    }
-
-
-def test_a_case_is_one_line_of_a_log() -> None:
-    """Its id first."""
-    assert result_line(record("m", 4, 2.0)) == (
-        "m-2xa100_80gb-hf-b4-in512-out10  2.00 s  20.0 tokens/s  200 ms/token"
-    )

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace as changed
 
 from fixtures.core.cost.bounds import (
     Bound,
@@ -34,6 +35,7 @@ from fixtures.core.result.against_bound import (
     of_dtype,
     units,
 )
+from fixtures.core.result.record import Rates, RecordedMachine, RecordedPeaks, Split, Units
 from fixtures.core.spec.case import DTYPE_BYTES, Case, EngineSpec, HardwareSpec, ModelSpec, Point
 from fixtures.core.spec.library import hardware, names
 
@@ -171,13 +173,13 @@ def figures(flops: float, bandwidth: float, **others: float) -> dict[str, float]
     return {**rates, "read_bytes_per_s": bandwidth, "copy_bytes_per_s": bandwidth / 2}
 
 
-SPLIT = {"ttft_s": 0.5, "tpot_s": 0.25}
+SPLIT = Split(ttft_s=0.5, tpot_s=0.25)
 
 
 def test_utilisation_is_of_all_devices_together() -> None:
     """Two GPUs: prefill of 1e12 FLOPs in 0.5 s of 2e12 FLOP/s; a step of 1e10 bytes in 0.25 s of 2e11."""
     work = Work(0.0, 1e9, 0.0, 10**10, ())
-    found = make_limits(case(2, Point(1, 1000, 3)), work, None, 1.0, SPLIT)
+    found = make_limits(case(2, Point(1, 1000, 3)), work, None, 1.0, SPLIT).as_dict()
     assert found["mfu"] == pytest.approx(1.0)
     assert found["mbu"] == pytest.approx(1e10 / 0.25 / 2e11)
     assert found["prefill_bound_s"] == pytest.approx(0.5)
@@ -189,7 +191,7 @@ def test_the_bound_is_of_what_was_measured_and_utilisation_of_what_is_stated() -
     """Measured: half of what the datasheet has."""
     work = Work(0.0, 1e9, 0.0, 10**10, ())
     half = figures(0.5e12, 0.5e11)
-    found = make_limits(case(1, Point(1, 1000, 3)), work, half, 10.0, SPLIT)
+    found = make_limits(case(1, Point(1, 1000, 3)), work, half, 10.0, SPLIT).as_dict()
     assert found["prefill_bound_s"] == pytest.approx(2.0)
     assert found["mfu"] == pytest.approx(1e12 / 0.5 / 1e12)
     assert found["peaks"]["measured"]["bandwidth_bytes_per_s"] == 0.5e11
@@ -219,7 +221,7 @@ def test_the_limit_is_the_machines_where_a_dtype_is_emulated() -> None:
     cpu = replace(case(1, Point(1, 1000, 3)), hardware=hardware("cpu"))
     work = Work(0.0, 1e9, 0.0, 10**10, ())
     slow = figures(15e9, 2e10, float32_flops_per_s=100e9)
-    found = make_limits(cpu, work, slow, 60.0, {"ttft_s": 50.0, "tpot_s": 5.0})
+    found = make_limits(cpu, work, slow, 60.0, Split(ttft_s=50.0, tpot_s=5.0)).as_dict()
     assert found["prefill_bound_s"] == pytest.approx(10.0)
     assert found["mfu"] == pytest.approx(0.2)
     assert found["peaks"] == {
@@ -227,6 +229,8 @@ def test_the_limit_is_the_machines_where_a_dtype_is_emulated() -> None:
         "measured": {"flops_per_s": 100e9, "bandwidth_bytes_per_s": 2e10},
         "dtype": "bfloat16",
         "by_dtype": {"bfloat16": 15e9, "float32": 100e9},
+        "units": None,
+        "emulated": None,
     }
 
 
@@ -234,21 +238,21 @@ def test_utilisation_in_fp32_is_not_of_tensor_cores() -> None:
     """The device states 1 TFLOP/s in bf16; of 0.1 measured in fp32, 1e10 FLOPs in 0.5 s are a fifth."""
     work = Work(0.0, 1e7, 0.0, 10**10, ())
     measured = {"float32_flops_per_s": 1e11, "read_bytes_per_s": 0.5e11, "copy_bytes_per_s": 1.0}
-    found = make_limits(case(1, Point(1, 1000, 3), "float32"), work, measured, 10.0, SPLIT)
+    found = make_limits(case(1, Point(1, 1000, 3), "float32"), work, measured, 10.0, SPLIT).as_dict()
     assert found["mfu"] == pytest.approx(0.2)
     assert found["mbu"] == pytest.approx(1e10 / 0.25 / 1e11)
     assert found["peaks"]["stated"] == {"flops_per_s": None, "bandwidth_bytes_per_s": 1e11}
-    mixed = make_limits(case(1, Point(1, 1000, 3), "float32", "bfloat16"), work, None, 10.0, SPLIT)
+    mixed = make_limits(case(1, Point(1, 1000, 3), "float32", "bfloat16"), work, None, 10.0, SPLIT).as_dict()
     assert mixed["mfu"] == pytest.approx(1e10 / 0.5 / 1e12)
     assert mixed["peaks"]["dtype"] == "bfloat16"
-    alone = make_limits(case(1, Point(1, 1000, 3), "float32"), work, None, 10.0, SPLIT)
+    alone = make_limits(case(1, Point(1, 1000, 3), "float32"), work, None, 10.0, SPLIT).as_dict()
     assert (alone["bound_s"], alone["mfu"], alone["mbu"]) == (None, None, None)
 
 
 def test_utilisation_is_of_measured_peaks_where_a_datasheet_has_less() -> None:
     """A small model in a cache of 0.2 TB/s, twice the memory's: 1e10 bytes in 0.0625 s are 80 % of that."""
-    work, split = Work(0.0, 1e9, 0.0, 10**10, ()), {"ttft_s": 0.5, "tpot_s": 0.0625}
-    found = make_limits(case(1, Point(1, 1000, 3)), work, figures(2e12, 2e11), 10.0, split)
+    work, split = Work(0.0, 1e9, 0.0, 10**10, ()), Split(ttft_s=0.5, tpot_s=0.0625)
+    found = make_limits(case(1, Point(1, 1000, 3)), work, figures(2e12, 2e11), 10.0, split).as_dict()
     assert found["mbu"] == pytest.approx(0.8)
     assert found["mfu"] == pytest.approx(1.0)
 
@@ -287,8 +291,8 @@ def test_no_record_is_above_100_percent_but_for_the_error(
     one = case(1, Point(batch, 100, 5), dtype)
     measured = {of_dtype(dtype): flops, "read_bytes_per_s": bandwidth, "copy_bytes_per_s": bandwidth}
     work = Work(1.0, 1e9, 1e3, 10**9, (Cache(2, 1000),))
-    split, latency_s = {"ttft_s": ttft_s, "tpot_s": tpot_s}, ttft_s + 4 * tpot_s
-    found = make_limits(one, work, measured, latency_s, split)
+    split, latency_s = Split(ttft_s=ttft_s, tpot_s=tpot_s), ttft_s + 4 * tpot_s
+    found = make_limits(one, work, measured, latency_s, split).as_dict()
     if impossible(one, work, measured_peaks(measured), [latency_s], [ttft_s]) is None:
         assert found["mfu"] <= 1 / 0.95 + 1e-6
         assert found["mbu"] <= 1 / 0.95 + 1e-6
@@ -302,11 +306,11 @@ def test_of_two_measurements_the_better_of_each_figure_counts() -> None:
     assert faster({"read": 1.0}, other) == {"read": 2.0, "copy": 3.0}  # there was no room for one of them
 
 
-def told(dtype: str = "bfloat16", **rates: float) -> dict[str, object]:
+def told(dtype: str = "bfloat16", **rates: float) -> RecordedPeaks:
     """The peaks of a record: rates in GFLOP/s."""
     by_dtype = {name: 1e9 * rate for name, rate in rates.items()}
-    measured = {"flops_per_s": max(by_dtype.values(), default=0.0), "bandwidth_bytes_per_s": 1.0}
-    return {"dtype": dtype, "by_dtype": by_dtype, "stated": None, "measured": measured}
+    measured = Rates(flops_per_s=max(by_dtype.values(), default=None), bandwidth_bytes_per_s=1.0)
+    return RecordedPeaks(dtype=dtype, by_dtype=by_dtype, measured=measured)
 
 
 @pytest.mark.parametrize(
@@ -324,11 +328,11 @@ def told(dtype: str = "bfloat16", **rates: float) -> dict[str, object]:
         (told(bfloat16=4e3, float32=14e3), "AVX-512 bf16", "gpu", "bf16 is slow on this gpu"),  # V100
         (told(bfloat16=7e5, float32=5e4), "AVX2", "gpu", None),
         (told(bfloat16=15), "AVX2", "cpu", None),  # there was no room for the other
-        ({"dtype": "bfloat16", "by_dtype": None}, "AVX2", "cpu", None),
+        (RecordedPeaks(dtype="bfloat16"), "AVX2", "cpu", None),
     ],
 )
 def test_one_line_says_where_a_dtype_is_emulated(
-    peaks: dict[str, object], instructions: str | None, device: str, said: str | None
+    peaks: RecordedPeaks, instructions: str | None, device: str, said: str | None
 ) -> None:
     """By what was measured, and not where the processor has instructions for it."""
     found = emulated(peaks, instructions, device)
@@ -349,20 +353,18 @@ def test_the_line_has_both_rates_and_what_to_run_instead() -> None:
 def test_a_measured_peak_is_held_against_the_units() -> None:
     """A CPU's ceiling is in the record; a GPU's is its datasheet, 1 TFLOP/s here."""
     cpu = replace(case(1, Point(1, 1, 1)), hardware=hardware("cpu"))
-    here = {"instructions": "AVX2", "cores": 2, "clock_hz": 3e9}
+    here = RecordedMachine(instructions="AVX2", cores=2, clock_hz=3e9)
     found, doubt = units(cpu, told(bfloat16=15, float32=100), here, 2)
-    assert found == {
-        "flops_per_cycle": 32, "cores": 2, "clock_hz": 3e9, "clock_is_known": True, "flops_per_s": 192e9,
-    }  # fmt: skip
+    assert found == Units(flops_per_cycle=32, cores=2, clock_hz=3e9, clock_is_known=True, flops_per_s=192e9)
     assert doubt is None
     assert "above what 2 cores can do" in str(units(cpu, told(bfloat16=15, float32=300), here, 2)[1])
     assert "far below" in str(units(cpu, told(bfloat16=0.1, float32=0.2), here, 2)[1])
-    assert units(cpu, told(bfloat16=1), {"label": "1xcpu"}, None) == (None, None)
+    assert units(cpu, told(bfloat16=1), RecordedMachine(label="1xcpu"), None) == (None, None)
     on_gpu = case(1, Point(1, 1, 1))
-    stated = {"flops_per_s": 1e12, "bandwidth_bytes_per_s": 1e11}
-    assert units(on_gpu, {**told(bfloat16=900), "stated": stated}, here, None) == (None, None)
-    assert units(on_gpu, {**told(bfloat16=1300), "stated": stated}, here, None)[1] == (
+    stated = Rates(flops_per_s=1e12, bandwidth_bytes_per_s=1e11)
+    assert units(on_gpu, changed(told(bfloat16=900), stated=stated), here, None) == (None, None)
+    assert units(on_gpu, changed(told(bfloat16=1300), stated=stated), here, None)[1] == (
         "the measured peak of 1.30 TFLOP/s is above the datasheet's 1.00 TFLOP/s"
     )
-    assert "far below" in str(units(on_gpu, {**told(bfloat16=40), "stated": stated}, here, None)[1])
+    assert "far below" in str(units(on_gpu, changed(told(bfloat16=40), stated=stated), here, None)[1])
     assert units(on_gpu, told(bfloat16=40), here, None) == (None, None)

@@ -54,7 +54,6 @@ def test_two_lengths_give_a_line_and_one_gives_nothing() -> None:
     assert line.growth is None
     assert line.further.value == pytest.approx(0.1)
     assert line.further.low is line.further.high is None
-    assert line.as_dict()["growth_s"] is None
     assert fit({11: [1.0, 2.0]}) is None
 
 

@@ -5,16 +5,25 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
+from ci.tests.conftest import ROOT
 from fixtures.core.result.machine_state import marks
-from fixtures.core.result.record import make_record
+from fixtures.core.result.make_record import make_record
+from fixtures.core.result.record import RECORD_VERSION, Record, RecordedMachine, State
 from fixtures.core.spec.case import Case, EngineSpec, HardwareSpec, ModelSpec, Point
 from fixtures.core.spec.suite import Protocol
 
 CASE = Case(
     ModelSpec("m", {"model_type": "mpt"}), HardwareSpec("cpu", "cpu"), 1, EngineSpec("hf"), Point(4, 32, 10)
 )
+
+
+NOT_REPORTED = (  # by that engine
+    "parameter_bytes", "kept_in_other_dtypes", "attention", "routing_depends_on_weights", "threads", "cuda",
+    "vocab_size", "work",
+)  # fmt: skip
 
 
 def record(seconds: list[float], joules: float | None = None, **load: Any) -> dict[str, Any]:
@@ -32,14 +41,14 @@ def record(seconds: list[float], joules: float | None = None, **load: Any) -> di
         peak_memory_bytes=123,
         versions={"torch": "2.13", "deepspeed": None},
         machine={"label": "1xcpu"},
-        state={"disturbed": [[] for _ in seconds], "discarded_s": [], "energy_j": joules},
-    )
+        state=State(disturbed=tuple(() for _ in seconds), energy_j=joules),
+    ).as_dict()
 
 
 def test_a_record_holds_the_case_how_it_was_measured_and_what_came_out() -> None:
     """Rounds of 1, 1, 1 and 5 s: mean 2 s, median 1 s; 4 * 10 / 2 = 20 tokens/s, 2000 / 10 = 200 ms."""
     made = record([1.0, 1.0, 1.0, 5.0], load_s=3.5, parameters=10)
-    assert made == {
+    assert {name: value for name, value in made.items() if name not in NOT_REPORTED} == {
         "record_version": 5,
         "suite": "own",
         "sweeps": ["short"],
@@ -57,7 +66,7 @@ def test_a_record_holds_the_case_how_it_was_measured_and_what_came_out() -> None
         "limits": made["limits"],
         "joules_per_output_token": None,
         "marks": [],
-        "state": {"disturbed": [[], [], [], []], "discarded_s": [], "energy_j": None},
+        "state": {**State().as_dict(), "disturbed": [[], [], [], []]},
         "warmup_s": [9.0, 8.0],
         "peak_memory_bytes": 123,
         "predicted_memory": None,
@@ -65,14 +74,40 @@ def test_a_record_holds_the_case_how_it_was_measured_and_what_came_out() -> None
         "load_s": 3.5,
         "parameters": 10,
         "versions": {"torch": "2.13", "deepspeed": None},
-        "machine": {"label": "1xcpu"},
+        "machine": {**RecordedMachine().as_dict(), "label": "1xcpu"},
     }
+    assert {made[name] for name in NOT_REPORTED} == {None}
 
 
 def test_a_record_is_json_without_nan() -> None:
     """And comes back the same."""
     made = record([1.0, 2.0])
     assert json.loads(json.dumps(made, allow_nan=False)) == made
+
+
+@pytest.mark.parametrize("name", ["avx2_20261128", "avx2_fp32_20261128"])
+def test_a_stored_record_comes_back_letter_by_letter(name: str) -> None:
+    """Each key in its place, and none more: null stays null, and what is not there stays away."""
+    stored = json.loads((ROOT / "ci/baselines/1xcpu" / f"{name}.json").read_text())["benchmarks"]
+    records = [one["extra_info"] for one in stored]
+    assert {one["record_version"] for one in records} == {RECORD_VERSION}
+    for one in records:
+        assert json.dumps(msgspec.convert(one, Record).as_dict()) == json.dumps(one)
+
+
+def test_what_an_engine_reports_is_of_its_fields_kind() -> None:
+    """Else it says where."""
+    with pytest.raises(msgspec.ValidationError, match=r"got `str` - at `\$.parameters`"):
+        record([1.0], parameters="many")
+
+
+def test_a_record_does_not_change() -> None:
+    """Nor do its parts."""
+    made = msgspec.convert(record([1.0, 2.0]), Record)
+    with pytest.raises(AttributeError):
+        made.suite = "other"  # type: ignore[misc]
+    with pytest.raises(AttributeError):
+        made.case.id = "other"  # type: ignore[misc]
 
 
 def test_a_case_without_timed_rounds_has_no_record() -> None:
@@ -96,9 +131,9 @@ def test_energy_is_that_of_a_token() -> None:
 
 def test_what_the_machine_did_is_a_mark() -> None:
     """One line for each kind, with the last round's words."""
-    disturbed = [["contention: a"], ["contention: b", "contention: c"], [], ["throttling: d"]]
-    assert marks({"disturbed": disturbed, "discarded_s": [1.0]}) == [
+    disturbed = (("contention: a",), ("contention: b", "contention: c"), (), ("throttling: d",))
+    assert marks(State(disturbed=disturbed, discarded_s=(1.0,))) == [
         "2 of 4 rounds disturbed, taken again: contention: b; contention: c",
         "1 of 4 rounds disturbed, taken again: throttling: d",
     ]
-    assert marks({"disturbed": [[], []], "discarded_s": [1.0]}) == []
+    assert marks(State(disturbed=((), ()), discarded_s=(1.0,))) == []

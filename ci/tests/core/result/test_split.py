@@ -11,6 +11,7 @@ import pytest
 from ci.tests.conftest import histories, write_suite
 from ci.tests.fake_engine import FakeEngine, Law
 from fixtures.core.result.phases import make_split, relate
+from fixtures.core.result.record import Record, RecordedCase
 from fixtures.core.spec.case import Point
 
 pytest_plugins = ["pytester"]
@@ -160,24 +161,16 @@ def test_to_relate_twice_changes_nothing() -> None:
     """The history and the table both do."""
     moments = [[0.5, 1.5], [0.5, 1.5]]
 
-    def record(n: int) -> dict[str, Any]:
-        case = {
-            "model": "m",
-            "hardware": "h",
-            "engine": "e",
-            "batch_size": 1,
-            "input_len": 4,
-            "output_len": n,
-        }
+    def record(n: int) -> Record:
+        case = RecordedCase(id=f"c{n}", batch_size=1, input_len=4, output_len=n)
         split = make_split(Point(1, 4, n), [2.0, 2.0], [one[:n] for one in moments])
-        return {"case": case, "split": split, "marks": []}
+        return Record(record_version=5, case=case, split=split)
 
     both = [(record(1), [1.0, 1.0]), (record(2), [2.0, 2.0])]  # by whole calls 1 s, and 1 s a token
-    relate(both)
-    once = str(both)
-    relate(both)
-    assert str(both) == once
-    assert [len(one["marks"]) for one, _ in both] == [1, 2]
+    once = relate(both)
+    assert relate([(one, seconds) for one, (_, seconds) in zip(once, both, strict=True)]) == once
+    assert [len(one.marks) for one in once] == [1, 2]
+    assert [one.marks for one, _ in both] == [(), ()]
 
 
 def test_the_moments_of_real_tokens_are_those_of_the_call() -> None:

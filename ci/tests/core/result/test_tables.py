@@ -3,42 +3,60 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
+from msgspec.structs import replace
+
+from fixtures.core.result.latency_fit import Disagreement, Estimate
+from fixtures.core.result.out_of_memory import Outcome
 from fixtures.core.result.phases import make_split
-from fixtures.core.result.tables import emulated, marks, results_table, split_table
+from fixtures.core.result.record import (
+    RECORD_VERSION,
+    Limits,
+    Record,
+    RecordedCase,
+    RecordedEngine,
+    RecordedFit,
+    RecordedModel,
+    RecordedPeaks,
+)
+from fixtures.core.result.stats import Interval
+from fixtures.core.result.tables import emulated, marks, result_line, results_table, split_table
 from fixtures.core.spec.case import Point
 
 
-def case(model: str, batch: int) -> dict[str, Any]:
+def named(model: str, batch: int) -> RecordedCase:
     """What of a record names it; 10 output tokens."""
-    return {
-        "case": {
-            "id": f"{model}-2xa100_80gb-hf-b{batch}-in512-out10",
-            "model": {"name": model},
-            "hardware": "2xa100_80gb",
-            "engine": {"name": "hf"},
-            "batch_size": batch,
-            "input_len": 512,
-            "output_len": 10,
-        }
-    }
+    return RecordedCase(
+        id=f"{model}-2xa100_80gb-hf-b{batch}-in512-out10",
+        model=RecordedModel(name=model),
+        hardware="2xa100_80gb",
+        devices=2,
+        engine=RecordedEngine(name="hf"),
+        batch_size=batch,
+        input_len=512,
+        output_len=10,
+    )
 
 
-def record(model: str, batch: int, mean_s: float, peak: int | None = 2_500_000_000) -> dict[str, Any]:
+def case(model: str, batch: int) -> Outcome:
+    """One that ran out of memory."""
+    return Outcome(case=named(model, batch))
+
+
+def record(model: str, batch: int, mean_s: float, peak: int | None = 2_500_000_000) -> Record:
     """What of a record a table needs: a prefill of 1 s, and tokens of 0.1 s after it."""
     moments = [1 + 0.1 * k for k in range(10)]
-    return {
-        **case(model, batch),
-        "latency_mean_s": mean_s,
-        "latency_median_s": mean_s + 0.1,
-        "latency_interval": {"low": mean_s - 0.5, "high": mean_s + 0.5, "coverage": 0.94},
-        "output_tokens_per_s": batch * 10 / mean_s,
-        "ms_per_output_token": 1000 * mean_s / 10,
-        "peak_memory_bytes": peak,
-        "split": make_split(Point(batch, 512, 10), [1.9] * 5, [moments] * 5),
-        "marks": [],
-    }
+    return Record(
+        record_version=RECORD_VERSION,
+        case=named(model, batch),
+        latency_mean_s=mean_s,
+        latency_median_s=mean_s + 0.1,
+        latency_interval=Interval(mean_s - 0.5, mean_s + 0.5, 0.94),
+        output_tokens_per_s=batch * 10 / mean_s,
+        ms_per_output_token=1000 * mean_s / 10,
+        peak_memory_bytes=peak,
+        split=make_split(Point(batch, 512, 10), [1.9] * 5, [moments] * 5),
+    )
 
 
 def cells(line: str) -> list[str]:
@@ -48,7 +66,7 @@ def cells(line: str) -> list[str]:
 
 def test_a_table_has_units_in_its_heading_and_a_row_a_case_under_its_model() -> None:
     """Out of memory is a cell; an unknown peak is an empty one; one round has no interval."""
-    one_round = {**record("second", 16, 0.5, peak=None), "latency_interval": None}
+    one_round = replace(record("second", 16, 0.5, peak=None), latency_interval=None)
     lines = results_table([record("first", 4, 2.0), case("first", 8), one_round])
     heading, *rows = lines
     for column in ("batch", "tokens in", "latency s", "median s", "interval s", "tokens/s", "ms/token", "GB"):
@@ -81,9 +99,14 @@ def test_a_table_of_nothing_is_no_line() -> None:
 def test_prefill_and_decode_stand_beside_their_fit() -> None:
     """512 * 4 tokens in 1 s, 4 / 0.1 s; a difference beyond the tolerance has its sign."""
     own = record("m", 4, 2.0)
-    own["split"]["fit"] = {"first_s": {"value": 1.2}, "further_s": {"value": 0.0999}}
-    own["split"]["ttft_disagreement"] = {"value": 0.2, "beyond": "surely"}
-    own["split"]["tpot_disagreement"] = {"value": -0.001, "beyond": None}
+    assert own.split is not None
+    fitted = replace(
+        own.split,
+        fit=RecordedFit(first_s=Estimate(1.2), further_s=Estimate(0.0999)),
+        ttft_disagreement=Disagreement(0.2, "surely"),
+        tpot_disagreement=Disagreement(-0.001),
+    )
+    own = replace(own, split=fitted)
     alone = record("m", 8, 2.0)
     rows = [cells(line) for line in split_table([own, alone])]
     assert rows[3] == [
@@ -95,7 +118,7 @@ def test_prefill_and_decode_stand_beside_their_fit() -> None:
 
 def test_marks_name_their_case() -> None:
     """A line each, none where there is no reason to doubt."""
-    doubted = {**record("m", 4, 2.0), "marks": ["drift: +5 %", "another"]}
+    doubted = replace(record("m", 4, 2.0), marks=("drift: +5 %", "another"))
     name = "m-2xa100_80gb-hf-b4-in512-out10"
     assert marks([record("n", 4, 2.0), case("n", 8), doubted]) == [
         f"MARKED {name}: drift: +5 %",
@@ -106,9 +129,17 @@ def test_marks_name_their_case() -> None:
 def test_an_emulated_dtype_is_one_line_for_all_of_its_cases() -> None:
     """Of each dtype one; records of earlier versions and outcomes have none."""
 
-    def of(dtype: str, said: str | None) -> dict[str, Any]:
-        return {"limits": {"peaks": {"dtype": dtype, "emulated": said}}}
+    def of(dtype: str, said: str | None) -> Record:
+        return replace(bare, limits=Limits(peaks=RecordedPeaks(dtype=dtype, emulated=said)))
 
-    rows: list[dict[str, Any]] = [of("bfloat16", "a"), of("bfloat16", "b"), of("float32", None)]
-    rows += [of("float16", "c"), {}, {"limits": None}, {"limits": {"peaks": None}}]
+    bare = record("m", 1, 1.0)
+    rows: list[Record | Outcome] = [of("bfloat16", "a"), of("bfloat16", "b"), of("float32", None)]
+    rows += [of("float16", "c"), case("m", 1), bare, replace(bare, limits=Limits())]
     assert emulated(rows) == ["a", "c"]
+
+
+def test_a_case_is_one_line_of_a_log() -> None:
+    """Its id first."""
+    assert result_line(record("m", 4, 2.0)) == (
+        "m-2xa100_80gb-hf-b4-in512-out10  2.00 s  20.0 tokens/s  200 ms/token"
+    )

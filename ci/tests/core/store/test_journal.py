@@ -103,7 +103,7 @@ def test_another_case_by_the_same_name_is_measured_again() -> None:
     other["extra_info"]["case"]["model"]["architecture"]["n_layers"] = 13
     _, refused = carried(entry({"benchmark": other}), CASES, SESSION)
     assert refused == {ID: "the case has another model, device or engine"}
-    lost = out_of_memory(CASES[ID], "no room", "prefill")
+    lost = out_of_memory(CASES[ID], "no room", "prefill").as_dict()
     assert carried(entry({"outcome": lost}), CASES, SESSION)[1] == {}
     lost["case"]["batch_size"] = 3
     assert carried(entry({"outcome": lost}), CASES, SESSION)[1] == refused
@@ -120,8 +120,8 @@ def test_failures_and_cases_that_were_not_chosen_are_passed_over() -> None:
     [
         {"outcome": 3, "benchmark": CURATED[0]},
         {"outcome": {}},
-        {"outcome": {key: x for key, x in out_of_memory(CASES[ID], "x").items() if key != "after"}},
-        {"outcome": {key: x for key, x in out_of_memory(CASES[ID], "x").items() if key != "phase"}},
+        {"outcome": {key: x for key, x in out_of_memory(CASES[ID], "x").as_dict().items() if key != "after"}},
+        {"outcome": {key: x for key, x in out_of_memory(CASES[ID], "x").as_dict().items() if key != "phase"}},
         {"benchmark": {**CURATED[0], "param": []}},
         {"benchmark": {**CURATED[0], "param": CURATED[1]["param"]}},
         {"benchmark": {**CURATED[0], "group": json.loads("[" * 500 + "]" * 500)}},
@@ -171,7 +171,7 @@ def test_a_journal_of_anything_is_refused_or_can_be_shown(path: tuple[Any, ...],
 @given(values=st.dictionaries(st.sampled_from(["outcome", "phase", "detail", "free_bytes"]), anything))
 def test_an_outcome_of_anything_is_refused_or_one(values: dict[str, Any]) -> None:
     """Out of memory is the only one, and it has its words."""
-    lost = {**out_of_memory(CASES[ID], "no room", "prefill"), **values}
+    lost = {**out_of_memory(CASES[ID], "no room", "prefill").as_dict(), **values}
     taken, _ = carried(entry({"outcome": lost}), CASES, SESSION)
     if taken:
         assert lost["outcome"] == "out of memory"
