@@ -132,7 +132,13 @@ class FakeEngine:
             raise CannotLoad("attention 'sdpa' was asked for, 'eager' is used")
         if self.name == "no_room":
             raise OutOfMemory("16 GB asked for, 8 GB free")
-        return {"load_s": 0.0, "parameters": 10, "parameter_bytes": 20, "vocab_size": 100, "seed": seed}
+        return {
+            "load_s": 0.0,
+            "parameters": 10,
+            "parameter_bytes": 20,
+            "vocab_size": 100,
+            "cuda": f"seed {seed}",
+        }
 
     def count(self, case: Case) -> dict[str, Any]:
         """What was scripted."""

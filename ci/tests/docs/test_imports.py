@@ -44,10 +44,10 @@ LIGHT = [path for path in modules("fixtures") if "engines" not in path.parts] + 
 
 @pytest.mark.parametrize("path", CORE, ids=name_of)
 def test_the_core_is_pure(path: Path) -> None:
-    """The standard library, PyYAML, numpy and scipy for statistics, and the core itself."""
+    """The standard library, PyYAML, msgspec, numpy and scipy for statistics, and the core itself."""
     for name in imports(path):
         root = name.partition(".")[0]
-        known = sys.stdlib_module_names | {"yaml", "numpy", "scipy"}
+        known = sys.stdlib_module_names | {"yaml", "msgspec", "numpy", "scipy"}
         assert root in known or name.startswith("fixtures.core"), name
 
 

@@ -79,7 +79,7 @@ def test_the_record_has_the_case_and_the_metrics(project: pytest.Pytester, fake:
     assert record["ms_per_output_token"] == pytest.approx(mean * 1000 / 5)
     assert record["peak_memory_bytes"] == 1234
     assert record["parameters"] == 10
-    assert record["seed"] == 17
+    assert record["cuda"] == "seed 17"  # what the engine says of its load
     assert record["sweeps"] == ["small"]
     case = record["case"]
     assert (case["batch_size"], case["input_len"], case["output_len"]) == (3, 7, 5)
