@@ -1,0 +1,100 @@
+"""Operators and bytes beside arithmetic, counted on meta, against counts by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.core.cost.dispatch import Dispatch
+from fixtures.core.cost.stored_counts import find_counts
+from fixtures.core.spec.case import Case, EngineSpec, ModelSpec, Point
+from fixtures.core.spec.library import hardware, model, names
+from fixtures.engines.counting import recount
+from fixtures.engines.counting.count import count_work
+from fixtures.engines.counting.dispatch import count_dispatch
+
+LLAMA = {
+    "model_type": "llama", "vocab_size": 512, "hidden_size": 64, "intermediate_size": 96,
+    "num_hidden_layers": 7, "num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": 16,
+}  # fmt: skip
+
+
+def counted(architecture: dict[str, Any], **engine: Any) -> Dispatch:
+    """Of a model of its own."""
+    spec = ModelSpec("own", architecture)
+    case = Case(spec, hardware("cpu"), 1, EngineSpec("hf", **engine), Point(1, 8, 2))
+    return count_dispatch(case, count_work(case))
+
+
+def test_a_cache_is_read_twice_and_written_once() -> None:
+    """By cat, which reads and writes it, and by the fused kernel, which reads it; no scores are made."""
+    found = counted(LLAMA)
+    assert (found.layers, found.heads, found.width) == (7, 4, 64)
+    assert found.kappa == pytest.approx(3.0)
+    assert found.sigma == pytest.approx(0.0)
+    grouped = counted({**LLAMA, "num_key_value_heads": 1})
+    assert grouped.kappa == pytest.approx(3.0 / 4)  # counted against the keys and values of all heads
+    assert grouped.ops == found.ops
+
+
+def test_eager_attention_moves_its_scores() -> None:
+    """In bf16: softmax in fp32 alone reads and writes 4 bytes a score; a step dispatches more operators."""
+    fused, eager = counted(LLAMA), counted(LLAMA, attention="eager")
+    assert eager.ops > fused.ops
+    assert 8 < eager.sigma < 60
+    # the scores of the one new token, beside 4 * hd bytes of keys and values a head
+    assert eager.kappa == pytest.approx(3.0 + eager.sigma / (4 * 16), rel=0.05)
+
+
+def test_a_layer_costs_the_same_in_a_deeper_model() -> None:
+    """And what is outside of the layers too."""
+    deeper = counted({**LLAMA, "num_hidden_layers": 9})
+    assert deeper == Dispatch(**{**counted(LLAMA).as_dict(), "layers": 9, "kappa": deeper.kappa})
+
+
+def test_without_a_cache_nothing_grows_with_it() -> None:
+    """Each step makes everything anew."""
+    assert counted(LLAMA, use_cache=False).kappa == 0
+
+
+@pytest.mark.parametrize("name", names("models"))
+def test_every_model_of_the_library_has_its_operators_counted(name: str) -> None:
+    """As many a layer as an operator trace has: 20 to 200, and fewer outside of the layers than in them."""
+    for engine in recount.VARIANTS:
+        counts = find_counts(model(name), engine)
+        assert counts is not None
+        assert counts.dispatch is not None
+        assert 20 < counts.dispatch.ops < 200
+        assert 20 < counts.dispatch.base < counts.dispatch.ops * counts.dispatch.layers
+        assert 50 < counts.dispatch.omega < 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "engine", "ops"), [("mpt7b", "eager", 52), ("llama7b", "eager", 92), ("llama7b", "auto", 76)]
+)
+def test_operators_of_a_layer(name: str, engine: str, ops: int) -> None:
+    """As another trace of the same version of transformers counts them."""
+    counts = find_counts(model(name), EngineSpec("x", attention=engine))
+    assert counts is not None
+    assert counts.dispatch is not None
+    assert counts.dispatch.ops == ops
+
+
+def test_a_model_of_ones_own_is_counted_into_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a yaml; a model that is not the library's has no place there."""
+    file = tmp_path / "mine.yaml"
+    text = "\n".join(f"  {key}: {value}" for key, value in LLAMA.items())
+    file.write_text(f"architecture:\n{text}\n")
+    assert recount.main([str(file)]) == 4
+    assert "mine is no model of the library: give its counts a folder by --to" in capsys.readouterr().err
+    assert recount.main([str(tmp_path / "none.yaml"), "--to", str(tmp_path)]) == 4
+    assert recount.main([str(tmp_path), "--to", str(tmp_path)]) == 4
+    assert "has no config.json that can be read" in capsys.readouterr().err
+    assert recount.main([str(file), "--to", str(tmp_path / "counts")]) == 0
+    found = find_counts(ModelSpec("other_name", dict(LLAMA)), EngineSpec("hf"), tmp_path / "counts")
+    assert found is not None
+    assert found.dispatch == counted(LLAMA)
