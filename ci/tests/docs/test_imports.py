@@ -36,7 +36,7 @@ def name_of(path: Path) -> str:
 
 
 CORE = modules("fixtures/core")
-LAYERS = ("base", "spec", "cost", "result", "store", "forecast")  # each imports those before it
+LAYERS = ("base", "spec", "cost", "result", "store", "estimate", "forecast")  # each imports those before it
 # of what comes after the numbers; the census tries the engines, and what measuring costs is measured on them
 CI = [path for path in modules("ci") if not {"census", "overhead"} & set(path.parts)]
 LIGHT = [path for path in modules("fixtures") if "engines" not in path.parts] + CI
