@@ -15,7 +15,7 @@ from fixtures.engines.counting import recount
 from fixtures.engines.counting.count import count_work
 from fixtures.engines.counting.dispatch import count_dispatch
 
-LLAMA = {
+LLAMA: dict[str, Any] = {
     "model_type": "llama", "vocab_size": 512, "hidden_size": 64, "intermediate_size": 96,
     "num_hidden_layers": 7, "num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": 16,
 }  # fmt: skip
