@@ -18,6 +18,7 @@ from fixtures.core.store.history import History, Measured
 
 THRESHOLD = 0.05  # the slowdown that matters, as a fraction
 ALPHA = 0.01  # false alarms a run, over all of its cases
+LEFT_OUT = "left out for time"
 _LARGEST_LOG = 700.0
 
 _Sides = tuple[list[Measured | None], list[Measured | None]]  # a case in each run: new, stored
@@ -124,7 +125,7 @@ def _by_case(runs: Sequence[History]) -> dict[str, list[Measured | None]]:
 
 
 def _lost(runs: Sequence[History]) -> list[str]:
-    return [case_id for run in runs for case_id in (*run.outcomes, *run.failed)]
+    return [case_id for run in runs for case_id in (*run.outcomes, *run.failed, *run.left_out)]
 
 
 def _worst_of(
@@ -143,6 +144,10 @@ def _worst_of(
     if invalid:
         rounds = f"{invalid[0].invalid} of {invalid[0].invalid + len(invalid[0].seconds)} rounds are no times"
         return Word.INCONCLUSIVE, f"{rounds}{of.format(len(invalid))}: zero, negative or not a number"
+    late = [run for run in runs if case_id in run.left_out]
+    if late and not any(ours):
+        said = f"{LEFT_OUT}{of.format(len(late))}: {late[0].left_out[case_id][:200]}"
+        return Word.MISSING, f"{said}; --minutes 0 measures it"
     return None
 
 
@@ -154,15 +159,20 @@ def _not_stored(
 ) -> list[Verdict]:
     """Of a case that no stored run has measured."""
     before = "is not in the baseline"
+    is_late = lost is not None and lost[1].startswith(LEFT_OUT)
     if any(case_id in run.outcomes for run in baseline):
         before = "ran out of memory in the baseline"
         if lost is not None and lost[0] == Word.OUT_OF_MEMORY:
             return []  # as before
     elif any(case_id in run.failed for run in baseline):
         before = "failed in the baseline"
+    elif any(case_id in run.left_out for run in baseline):
+        before = f"was {LEFT_OUT} in the baseline"
+        if is_late:
+            return []  # as before
     if lost is None:
         return [Verdict(case_id, Word.NEW, before)] if any(ours) else []
-    word = Word.NEW if lost[0] == Word.OUT_OF_MEMORY else lost[0]
+    word = Word.NEW if lost[0] == Word.OUT_OF_MEMORY or is_late else lost[0]
     return [Verdict(case_id, word, f"{before}; {lost[1]}")]
 
 

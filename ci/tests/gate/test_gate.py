@@ -20,13 +20,13 @@ import pytest
 from ci.gate import counters
 from ci.gate.__main__ import main
 from ci.gate.fingerprint import fingerprint
-from ci.gate.verdicts import Word, judge
+from ci.gate.verdicts import Word, exit_code, judge
 from ci.tests import many_histories
 from ci.tests.conftest import ROOT, write_suite
 from ci.tests.fake_engine import FakeEngine
 from fixtures.core.base.errors import InputError
 from fixtures.core.store.history import History, read_accepted, read_history
-from fixtures.core.store.slim import as_text
+from fixtures.core.store.slim import as_text, slim
 
 pytest_plugins = ["pytester"]
 
@@ -187,6 +187,12 @@ def fail(values: dict[str, Any]) -> None:
     values["failed"] = {CASE: "it hung"}
 
 
+def leave_out(values: dict[str, Any]) -> None:
+    """There was no time for the case."""
+    delete(values)
+    values["left_out"] = {CASE: "minutes: 4"}
+
+
 def of_record(*path: str, value: Any) -> Callable[[dict[str, Any]], None]:
     """One value of the case's record is another."""
 
@@ -206,6 +212,7 @@ def of_record(*path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (delete, Word.MISSING, "was measured before, and is not in the run"),
         (fail, Word.MISSING, "failed in 2 of 2 runs: it hung"),
         (run_out, Word.OUT_OF_MEMORY, "out of memory in 2 of 2 runs: no room"),
+        (leave_out, Word.MISSING, "left out for time in 2 of 2 runs: minutes: 4; --minutes 0 measures it"),
         (of_record("versions", "torch", value="9"), Word.NOT_COMPARABLE, "torch is '9', the baseline's is "
          "'2.13.0+cpu'"),
         (of_record("protocol", "rounds", value=7), Word.NOT_COMPARABLE, "protocol rounds is 7, the "
@@ -284,10 +291,36 @@ def test_what_was_out_of_memory_before_is_no_finding(tmp_path: Path) -> None:
     assert of(judged(tmp_path, before)).word == Word.NEW
 
 
+def test_what_was_left_out_in_one_run_is_judged_by_the_other(tmp_path: Path, baseline: list[History]) -> None:
+    """A run that is resumed has what its first half lacks."""
+    runs = [read_history(run(tmp_path, "half", change=leave_out)), read_history(run(tmp_path, "whole"))]
+    assert of(judge(runs, baseline)).word == Word.PASS
+    halves = judge([runs[0]], baseline)
+    assert of(halves).reason == "left out for time: minutes: 4; --minutes 0 measures it"
+    assert exit_code(halves) == 2
+
+
+def test_what_the_baseline_left_out_is_new_or_no_finding(tmp_path: Path) -> None:
+    """Nothing was lost where it is left out again; an accepted run says so too."""
+    folder = tmp_path / "stored"
+    folder.mkdir()
+    before = [read_history(run(folder, f"r{k}", change=leave_out)) for k in range(10)]
+    assert CASE not in {one.case_id for one in judged(tmp_path, before, change=leave_out)}
+    found = of(judged(tmp_path, before))
+    assert (found.word, found.reason) == (Word.NEW, "was left out for time in the baseline")
+    other = [read_history(run(folder, f"d{k}", change=delete)) for k in range(10)]
+    found = of(judged(tmp_path, other, change=leave_out))
+    assert (found.word, found.reason[:43]) == (Word.NEW, "is not in the baseline; left out for time i")
+    values = json.loads(run(folder, "short", change=leave_out).read_text())
+    (folder / "accepted.json").write_text(as_text(slim(values, {}, lambda _: {})))
+    assert dict(read_accepted(folder / "accepted.json").left_out) == {CASE: "minutes: 4"}
+
+
 @pytest.mark.parametrize(
     ("change", "code"),
     [
         ({}, 0),
+        ({"change": leave_out}, 2),
         ({"factor": 1.08}, 1),
         ({"change": run_out}, 1),
         ({"change": delete}, 2),

@@ -59,6 +59,15 @@ def test_outcomes_stand_by_their_case(tmp_path: Path) -> None:
     assert dict(found.outcomes) == {"y": lost}
 
 
+def test_what_was_left_out_for_time_stands_with_its_reason(tmp_path: Path) -> None:
+    """None in a history of earlier versions, or in one that says something odd of it."""
+    found = read_history(written(tmp_path, history(CASE, left_out={"y": "minutes: 4", "z": 3})))
+    assert dict(found.left_out) == {"y": "minutes: 4", "z": "3"}
+    assert dict(found.only(lambda case_id: case_id == "z").left_out) == {"z": "3"}
+    for values in (history(CASE), history(CASE, left_out=["y"])):
+        assert dict(read_history(written(tmp_path, values)).left_out) == {}
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "{", "[]", "{}", '{"benchmarks": 1}', '{"benchmarks": []}', "[" * 100_000, "\0",
