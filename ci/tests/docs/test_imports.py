@@ -74,6 +74,7 @@ def test_what_comes_after_the_numbers_needs_the_core_alone(path: Path) -> None:
     assert all(name.startswith("fixtures.core") for name in ours)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [

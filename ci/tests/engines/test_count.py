@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import pytest
 import torch
 
-from fixtures.core.cost.bounds import Cache, decode_flops, prefill_flops
+from fixtures.core.cost.bounds import Cache, Work, decode_flops, prefill_flops
 from fixtures.core.spec.case import Case, EngineSpec, ModelSpec, Point
 from fixtures.core.spec.library import hardware, model
 from fixtures.engines import peaks
@@ -23,6 +24,12 @@ def case(spec: ModelSpec, **engine: Any) -> Case:
 def own(**architecture: Any) -> ModelSpec:
     """A model of this architecture."""
     return ModelSpec("own", architecture)
+
+
+@cache
+def work_of(name: str) -> Work:
+    """What a model of the library must do, which takes seconds to count."""
+    return count_work(case(model(name)))
 
 
 LLAMA = {
@@ -69,7 +76,13 @@ def test_calls_of_operators_repeat_and_a_layer_has_its_own() -> None:
 
 @pytest.mark.parametrize(
     ("name", "embedding_is_head"),
-    [("mpt125m", True), ("mpt7b", True), ("falcon7b", True), ("llama7b", False), ("llama31_8b", False)],
+    [
+        ("mpt125m", True),
+        ("mpt7b", True),
+        ("falcon7b", True),
+        pytest.param("llama7b", False, marks=pytest.mark.slow),
+        ("llama31_8b", False),
+    ],
 )
 def test_a_step_reads_each_parameter_but_for_the_embedding(name: str, embedding_is_head: bool) -> None:
     """The published number of parameters, 2 bytes each; of an untied embedding one row only."""
@@ -77,7 +90,7 @@ def test_a_step_reads_each_parameter_but_for_the_embedding(name: str, embedding_
     vocab, width = (spec.architecture.get(k) for k in ("vocab_size", "hidden_size"))
     unread = 0 if embedding_is_head else (int(str(vocab)) - 1) * int(str(width))
     assert spec.parameters is not None
-    assert count_work(case(spec)).weight_bytes == 2 * (spec.parameters - unread)
+    assert work_of(name).weight_bytes == 2 * (spec.parameters - unread)
 
 
 @pytest.mark.parametrize(
@@ -90,9 +103,9 @@ def test_a_step_reads_each_parameter_but_for_the_embedding(name: str, embedding_
 )
 def test_caches_have_the_heads_that_keep_keys_and_values(name: str, values: int) -> None:
     """2 bytes a value, over all layers."""
-    (cache,) = count_work(case(model(name))).caches
-    assert cache.layers * cache.bytes_per_token == 2 * values
-    assert (cache.fixed_bytes, cache.window) == (0, None)
+    (kept,) = work_of(name).caches
+    assert kept.layers * kept.bytes_per_token == 2 * values
+    assert (kept.fixed_bytes, kept.window) == (0, None)
 
 
 def test_a_mixture_reads_the_experts_that_it_must() -> None:
@@ -113,8 +126,8 @@ def test_a_mixture_reads_the_experts_that_it_must() -> None:
 def test_a_sliding_window_limits_what_a_layer_keeps() -> None:
     """Mistral with a window of 8: 7 tokens are kept for the next one."""
     spec = own(**{**LLAMA, "model_type": "mistral", "sliding_window": 8})
-    (cache,) = count_work(case(spec)).caches
-    assert cache == Cache(3, 2 * 4 * 16 * 2, 0, 8)
+    (kept,) = count_work(case(spec)).caches
+    assert kept == Cache(3, 2 * 4 * 16 * 2, 0, 8)
 
 
 BIOGPT = {

@@ -124,6 +124,7 @@ def test_the_seconds_are_those_of_the_process(project: pytest.Pytester, fake: Fa
         assert bench["stats"]["data"] == pytest.approx([0.002, 0.002])
 
 
+@pytest.mark.slow
 def test_ranks_that_a_launcher_started_cannot_be_isolated(
     project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

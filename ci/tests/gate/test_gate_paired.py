@@ -553,6 +553,7 @@ def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err.count("\n") == 2
 
 
+@pytest.mark.slow
 def test_a_choice_of_nothing_is_one_line() -> None:
     """pytest's own last line."""
     with pytest.raises(InputError, match="new: no case is chosen: "):

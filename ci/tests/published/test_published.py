@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -18,6 +17,8 @@ from ci.tests.conftest import ROOT
 from fixtures.core.forecast.past_runs import read_seen
 from fixtures.core.spec.case import parse_id
 from fixtures.core.store.history import History, find_histories, read_history
+
+pytest_plugins = ["pytester"]
 
 FOLDER = ROOT / "ci" / "baselines" / "published"
 FILE = FOLDER / "a100_2023.json"
@@ -135,17 +136,15 @@ def test_the_points_that_are_missing_ran_out_of_memory(history: History) -> None
         assert one["source"] == "published"
 
 
-def test_a_measurement_of_today_lands_on_the_same_id() -> None:
+def test_a_measurement_of_today_lands_on_the_same_id(project: pytest.Pytester) -> None:
     """The ids that pytest lists for the suites on these machines are those of the file."""
-    command = [sys.executable, "-P", "-m", "pytest", "benchmarks/test_generate.py", "--collect-only", "-q"]
     listed: set[str] = set()
     for suite, machines in (("hardware", ("4xa100_80gb", "4xa100_40gb")), ("models", ("1xa100_80gb",))):
         for machine in machines:
-            done = subprocess.run(
-                [*command, "--suite", suite, "--hardware", machine],
-                cwd=ROOT, capture_output=True, text=True, check=True,
-            )  # fmt: skip
-            listed |= {line.partition("[")[2].rstrip("]") for line in done.stdout.splitlines()}
+            options = ("--collect-only", "-q", "--suite", suite, "--hardware", machine)
+            done = project.runpytest("benchmarks/test_generate.py", *options)
+            assert done.ret == 0
+            listed |= {line.partition("[")[2].rstrip("]") for line in done.outlines}
     measured = [m for m in read_history(FILE).measured if m.record["suite"] != "latency"]
     assert len(measured) == 138 - 48
     assert {m.case_id for m in measured} <= listed

@@ -10,6 +10,7 @@ import re
 import resource
 import subprocess
 import sys
+from contextlib import nullcontext
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ci.report.__main__ import main
-from ci.report.page.build import HERE, SCRIPTS, STYLES
+from ci.report.page.build import HERE, SCRIPTS, STYLES, making_vega
 from ci.report.page.data import packed, page_data
 from ci.report.page.fields import GROUPS
 from ci.report.read.samples import newest, of_history, read_samples
@@ -66,14 +67,34 @@ def unpacked(html: str) -> dict[str, Any]:
     return values
 
 
+@pytest.fixture(scope="module")
+def vega() -> str:
+    """Vega's script as it is made for a page, which takes some seconds in a process of its own."""
+    pytest.importorskip("vl_convert")
+    with making_vega() as made:
+        return made()
+
+
+@pytest.fixture
+def same_vega(vega: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pages of a test share it."""
+    monkeypatch.setattr("ci.report.__main__.making_vega", lambda: nullcontext(lambda: vega))
+
+
+@pytest.mark.slow
+def test_vega_is_the_same_each_time(vega: str) -> None:
+    """Byte for byte."""
+    with making_vega() as again:
+        assert again() == vega
+
+
 def write_page(folder: Path, *runs: Path) -> str:
     """The page of these runs."""
-    pytest.importorskip("vl_convert")
     assert main([*map(str, runs), "-o", str(folder / "report.html")]) == 0
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
-def test_the_policy_allows_the_page_its_own_scripts_and_nothing_else(tmp_path: Path) -> None:
+def test_the_policy_allows_the_page_its_own_scripts_and_nothing_else(same_vega: None, tmp_path: Path) -> None:
     """By their hashes: no eval, no inline code, no request; links lead within the page."""
     parts = Parts(write_page(tmp_path, PUBLISHED))
     rules = dict(rule.split(" ", 1) for rule in parts.policy.split("; "))
@@ -93,7 +114,7 @@ def test_every_file_of_the_page_is_in_it() -> None:
     assert sorted(STYLES) == sorted(file.name for file in HERE.glob("*.css"))
 
 
-def test_the_same_histories_give_the_same_page(tmp_path: Path) -> None:
+def test_the_same_histories_give_the_same_page(same_vega: None, tmp_path: Path) -> None:
     """Byte for byte; every case is in it with all that its record says."""
     runs = (PUBLISHED, MEASURED)
     html = write_page(tmp_path, *runs)
@@ -115,7 +136,7 @@ def test_the_same_histories_give_the_same_page(tmp_path: Path) -> None:
     assert texts["marks"].startswith("drift: +20 % from first to last round")
 
 
-def test_a_thousand_cases_are_under_two_megabytes(tmp_path: Path) -> None:
+def test_a_thousand_cases_are_under_two_megabytes(same_vega: None, tmp_path: Path) -> None:
     """With their records and figures."""
     html = write_page(tmp_path, many(tmp_path / "run.json", 1000))
     data = unpacked(html)
@@ -124,7 +145,7 @@ def test_a_thousand_cases_are_under_two_megabytes(tmp_path: Path) -> None:
     assert len(html.encode()) < 2e6
 
 
-def test_a_page_holds_no_text_of_a_history_as_html(tmp_path: Path) -> None:
+def test_a_page_holds_no_text_of_a_history_as_html(same_vega: None, tmp_path: Path) -> None:
     """It is packed, whatever it is; and it is all there."""
     html = write_page(tmp_path, harmful(tmp_path / "run.json"))
     assert not [harm for harm in HARM if len(harm) > 10 and harm in html]
@@ -171,10 +192,9 @@ def test_names_of_fields_are_each_there_once() -> None:
 
 
 def test_a_page_that_cannot_be_written_leaves_what_was_there(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    same_vega: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A folder in its place, a history that is none, a disk without room: one line, and no half page."""
-    pytest.importorskip("vl_convert")
+    """A folder in its place, a history that is none: one line, and no half page."""
     old = tmp_path / "report.html"
     old.write_text("old")
     (tmp_path / "folder").mkdir()
@@ -190,6 +210,16 @@ def test_a_page_that_cannot_be_written_leaves_what_was_there(
         (line,) = caught.err.splitlines()
         assert expected in line
         assert caught.out == ""
+    assert old.read_text() == "old"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["folder", "report.html", "torn.json"]
+
+
+@pytest.mark.slow
+def test_a_page_for_which_there_is_no_room_leaves_what_was_there(tmp_path: Path) -> None:
+    """On a disk that fills up."""
+    pytest.importorskip("vl_convert")
+    old = tmp_path / "report.html"
+    old.write_text("old")
 
     def small() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
@@ -200,4 +230,4 @@ def test_a_page_that_cannot_be_written_leaves_what_was_there(
     (line,) = done.stderr.splitlines()
     assert "cannot be written: File too large" in line
     assert old.read_text() == "old"
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["folder", "report.html", "torn.json"]
+    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]

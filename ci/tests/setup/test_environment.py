@@ -159,6 +159,7 @@ def project(made: Project, tmp_path: Path) -> Project:
     return Project(shutil.copytree(made.root, tmp_path / "project", symlinks=True))
 
 
+@pytest.mark.slow
 def test_a_good_environment_is_left_alone(made: Project, packages: Path) -> None:
     """A further start changes nothing, says nothing and is quick."""
     before = made.stamp.stat()
@@ -172,6 +173,7 @@ def test_a_good_environment_is_left_alone(made: Project, packages: Path) -> None
     assert marker.exists()
 
 
+@pytest.mark.slow
 def test_a_changed_lock_makes_it_anew_whatever_is_killed(project: Project, packages: Path) -> None:
     """After kills in the middle of an install, a start makes everything from nothing."""
     slow = SlowPackage(project.root / "slow", "2.0")
@@ -234,6 +236,7 @@ def test_the_stamp_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert project.stamp.exists()
 
 
+@pytest.mark.slow
 def test_a_broken_python_is_noticed_and_repaired(project: Project, packages: Path) -> None:
     """A stamp alone is not enough: the environment's Python has to start, as the same version."""
     stamp = environment.wanted_stamp(project.lock.read_bytes(), environment.minor_version())
@@ -253,6 +256,7 @@ def test_a_broken_python_is_noticed_and_repaired(project: Project, packages: Pat
     assert project.installed() == "1.0"
 
 
+@pytest.mark.slow
 def test_a_pin_that_is_nowhere_is_named(tmp_path: Path, packages: Path) -> None:
     """When pip fails, its last lines and one line with the reason are shown; no stamp is left."""
     project = Project(tmp_path / "project", "tiny==1.0\nnosuch==9.9\n")
@@ -282,6 +286,7 @@ def test_a_python_that_does_not_fit_is_refused(
     assert f"this is {version[0]}.{version[1]} " in line
 
 
+@pytest.mark.slow
 def test_the_wished_python_is_used(made: Project, tmp_path: Path) -> None:
     """`$PYTHON` wins over the Python that runs the script, and has to be one that starts."""
     command = [sys.executable, str(made.script)]

@@ -68,6 +68,7 @@ def test_what_is_missing_is_named(
     assert capsys.readouterr().err.strip().endswith("has no no-such-package")
 
 
+@pytest.mark.slow
 def test_bad_input_keeps_its_exit_code(tmp_path: Path) -> None:
     """A suite that is not there: pytest's line, and 4."""
     done = gpu("--cpu", "--skip-tests", "--suite", str(tmp_path / "none.yaml"))
@@ -75,6 +76,7 @@ def test_bad_input_keeps_its_exit_code(tmp_path: Path) -> None:
     assert "no such file" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Interrupted first, so that it can save what it has."""
     monkeypatch.setattr(on_gpu, "GRACE_S", 20.0)

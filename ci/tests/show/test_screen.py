@@ -37,6 +37,7 @@ def on_a_terminal(project: pytest.Pytester, *arguments: str) -> str:
     return written.decode()
 
 
+@pytest.mark.slow
 def test_a_terminal_has_one_live_line(faked: pytest.Pytester) -> None:
     """Case k of n, round, seconds a round, time left; it is gone before the table."""
     suite = write_suite(faked.path, "m", batch_sizes=[1, 2])
@@ -59,6 +60,7 @@ def test_a_terminal_has_one_live_line(faked: pytest.Pytester) -> None:
     assert "." * 2 not in text[text.index("collected") : text.index("case 1")].partition("\n")[2]
 
 
+@pytest.mark.slow
 def test_a_log_has_a_line_a_case(faked: pytest.Pytester) -> None:
     """The same facts, once a case, and no carriage return."""
     suite = write_suite(faked.path, "m", batch_sizes=[1, 2])
@@ -73,6 +75,7 @@ def test_a_log_has_a_line_a_case(faked: pytest.Pytester) -> None:
     )
 
 
+@pytest.mark.slow
 def test_quiet_says_nothing_while_it_runs(faked: pytest.Pytester) -> None:
     """-q leaves the table."""
     suite = write_suite(faked.path, "m", batch_sizes=[1, 2])

@@ -471,6 +471,7 @@ def test_what_cannot_be_run_is_not_in_the_table(project: pytest.Pytester, fake: 
     result.stdout.fnmatch_lines(["not in the total, without stored counts: m (2)", "skipped: * (2)"])
 
 
+@pytest.mark.slow
 def test_ten_thousand_cases_are_planned_in_seconds(tmp_path: Path) -> None:
     """In a process of its own, the start of pytest included."""
     numbers = list(range(1, 101))
