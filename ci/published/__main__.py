@@ -23,7 +23,7 @@ from pytest_benchmark.stats import Stats
 from fixtures.core.base.files import write_whole
 from fixtures.core.base.streams import run_main
 from fixtures.core.cost.stored_counts import find_counts
-from fixtures.core.cost.sweep import Largest, points
+from fixtures.core.cost.sweep import points
 from fixtures.core.result.against_bound import make_limits
 from fixtures.core.result.metrics import ms_per_output_token, output_tokens_per_s
 from fixtures.core.result.out_of_memory import out_of_memory
@@ -101,7 +101,7 @@ def cases_of(figure: str) -> Iterator[tuple[Case, str | None]]:
             for model in entry.models:
                 for engine in entry.engines:
                     any_point = Case(model, hardware, selector.devices, engine, Point(1, 1, 1))
-                    for point, sweep in points(entry, any_point, Largest(lambda _: None)):
+                    for point, sweep, _ in points(entry, any_point):
                         yield replace(any_point, point=point), sweep
 
 

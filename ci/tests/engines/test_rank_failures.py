@@ -189,7 +189,7 @@ def try_all(project: pytest.Pytester) -> None:
     """Let a project try what is predicted to find no room."""
     conftest = project.path / "conftest.py"
     conftest.write_text(
-        conftest.read_text() + "\nfrom fixtures import model\nmodel.refused = lambda *_: None\n"
+        conftest.read_text() + "\nfrom fixtures.load import model\nmodel.refused = lambda *_: None\n"
     )
 
 

@@ -22,9 +22,9 @@ from ci.tests.fake_engine import FakeEngine
 from fixtures.core.base.errors import InputError
 from fixtures.core.spec.devices.machine import Machine
 from fixtures.core.spec.library import hardware
-from fixtures.host import exclusive, nvml
+from fixtures.host import nvml, process
 from fixtures.host.device_lock import FOLDER_VARIABLE, HOLDER_VARIABLE, take_devices
-from fixtures.show.say import say as write
+from fixtures.host.process import say as write
 
 pytest_plugins = ["pytester"]
 
@@ -218,7 +218,7 @@ def test_a_session_waits_where_it_is_told_to(
             write(config, text)
             os.kill(pid, signal.SIGKILL)
 
-        monkeypatch.setattr(exclusive, "say", say)
+        monkeypatch.setattr(process, "say", say)
         result = measured(project, "--benchmark-only", "--wait-device", "60")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["waiting for the device, 60 s at the most: cpu is being measured on by *"])

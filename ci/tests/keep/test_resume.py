@@ -159,7 +159,7 @@ def test_a_folder_that_cannot_be_written_costs_no_measurement(
             raise OSError(28, "No space left on device")
         return tempfile.mkdtemp(prefix=prefix, dir=elsewhere)
 
-    monkeypatch.setattr("fixtures.keep.writer.mkdtemp", make)
+    monkeypatch.setattr("fixtures.keep.journal.mkdtemp", make)
     (project.mkdir(".benchmarks") / "journal").write_text("a file")
     write_suite(project.path, "m", batch_sizes=[1, 2])
     result = project.runpytest(*OPTIONS)

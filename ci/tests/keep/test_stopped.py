@@ -75,7 +75,7 @@ import resource, signal
 
 
 def pytest_benchmark_update_json(config):
-    from fixtures.keep.journal import _WRITER
+    from fixtures.session import Session
 
     {before}
     resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))
@@ -86,7 +86,7 @@ def pytest_benchmark_update_json(config):
     ("before", "limit", "code"),
     [
         ("signal.signal(signal.SIGXFSZ, signal.SIG_DFL)", "5000", -signal.SIGXFSZ),
-        ("pass", "config.stash[_WRITER].file.stat().st_size + 200", 1),
+        ("pass", "Session.of(config).journal.file.stat().st_size + 200", 1),
     ],
     ids=["killed", "full disk"],
 )

@@ -10,7 +10,7 @@ import pytest
 
 from ci.tests.conftest import histories, write_suite
 from ci.tests.fake_engine import FakeEngine
-from fixtures.show.warned import shown
+from fixtures.host.process import shown
 
 pytest_plugins = ["pytester"]
 RUN = ("benchmarks", "--benchmark-only", "--suite", "suite.yaml")

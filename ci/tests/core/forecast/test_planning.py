@@ -427,7 +427,7 @@ def test_a_plan_goes_by_the_rounds_and_histories_of_here(
     """Twice the calls take about twice the time; a history in the storage counts."""
     here = {"label": "1xcpu", "device": "cpu", "devices": 1, "reported_name": "A", "cores": 2}
     monkeypatch.setattr("fixtures.host.machine.report", lambda: here)
-    monkeypatch.setattr("fixtures.choose.plan.machine.detect", lambda: _machine(16 * 10**9))
+    monkeypatch.setattr("fixtures.host.machine.detect", lambda: _machine(16 * 10**9))
     ours = case(Point(1, 128, 32))
     folder = project.mkdir(".benchmarks") / "here"
     folder.mkdir()

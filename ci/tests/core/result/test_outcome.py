@@ -115,7 +115,7 @@ def test_a_model_that_is_larger_than_the_machine_is_the_outcome_of_its_cases(
 ) -> None:
     """It is not collected, and stands in table and history; only the chosen cases, and nothing in a list."""
     one = HardwareSpec("cpu", "cpu", memory_bytes=10**9)
-    monkeypatch.setattr("fixtures.choose.plan.machine.detect", lambda: Machine(one, 1, 2))
+    monkeypatch.setattr("fixtures.host.machine.detect", lambda: Machine(one, 1, 2))
     write_suite(project.path, "wide", "good", batch_sizes=[1, 2, "max"])
     suite = json.loads((project.path / "suite.yaml").read_text())
     suite["models"][0] |= {"parameters": 10**9}  # 2 GB in bf16

@@ -7,7 +7,6 @@ import pytest
 from ci.tests.conftest import write_suite
 from fixtures.core.base.errors import InputError
 from fixtures.core.spec.devices.world import World, port_of, read_others, read_world
-from fixtures.host import launcher as launched
 
 pytest_plugins = ["pytester"]
 
@@ -225,12 +224,8 @@ def test_variables_that_cannot_be_end_a_session_with_one_line(
         monkeypatch.delenv(name, raising=False)
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    launched.world.cache_clear()
-    try:
-        suite = write_suite(project.path, "m")
-        result = project.runpytest("benchmarks", "--collect-only", "-q", "--suite", suite)
-    finally:
-        launched.world.cache_clear()
+    suite = write_suite(project.path, "m")
+    result = project.runpytest("benchmarks", "--collect-only", "-q", "--suite", suite)
     if error is None:
         assert result.ret == pytest.ExitCode.OK
         result.stdout.fnmatch_lines(["*test_generate*"])
