@@ -14,6 +14,7 @@ import pytest
 from ci.overhead.harness import Harness, Ratio
 from fixtures.core.spec.case import Case, EngineSpec, ModelSpec, Point
 from fixtures.core.spec.library import hardware, model
+from fixtures.core.spec.suite import Protocol
 from fixtures.engines import open_engine
 from fixtures.engines.protocol import Limits
 from fixtures.measure.prompts import make_prompts
@@ -86,7 +87,7 @@ def test_measured_against_bare_loop(harness: Harness, benchmark: Any) -> None:
             timed(in_a_loop, loop)
 
     rounds = Rounds(engine, work, watch.read, between_rounds)
-    rounds.run(benchmark, rounds=1000, warmup_rounds=20)
+    rounds.run(benchmark, Protocol(rounds=1000, warmup_rounds=20))
     if len(loop) < len(bare):
         timed(in_a_loop, loop)
     assert statistics.median(bare) > 0.01, "the call is too short to stand for one of 10 ms"

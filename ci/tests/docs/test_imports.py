@@ -25,6 +25,13 @@ def imports(path: Path) -> set[str]:
     return found
 
 
+def hooks(path: Path) -> list[str]:
+    """The hooks of pytest that a file has."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    found = [node.name for node in nodes if isinstance(node, ast.FunctionDef)]
+    return [name for name in found if name.startswith("pytest_")]
+
+
 def modules(folder: str) -> list[Path]:
     """The Python files of a folder and of those below it, without tests."""
     return [path for path in sorted((ROOT / folder).rglob("*.py")) if "tests" not in path.parts]
@@ -37,6 +44,9 @@ def name_of(path: Path) -> str:
 
 CORE = modules("fixtures/core")
 LAYERS = ("base", "spec", "cost", "result", "store", "estimate", "forecast")  # each imports those before it
+# each room knows itself and those before it
+ORDER = ("core", "engines", "host", "session", "choose", "load", "measure", "keep", "show", "plugin")
+ROOMS = modules("fixtures")
 # of what comes after the numbers; the census tries the engines, and what measuring costs is measured on them
 CI = [path for path in modules("ci") if not {"census", "overhead"} & set(path.parts)]
 LIGHT = [path for path in modules("fixtures") if "engines" not in path.parts] + CI
@@ -58,6 +68,37 @@ def test_layers_import_downwards(path: Path) -> None:
     if layer in LAYERS:
         ours = [name.split(".")[2] for name in imports(path) if name.startswith("fixtures.core.")]
         assert set(ours) <= set(LAYERS[: LAYERS.index(layer) + 1])
+
+
+@pytest.mark.parametrize("path", ROOMS, ids=name_of)
+def test_rooms_import_downwards(path: Path) -> None:
+    """plugin > show > keep > measure > load > choose > session > host > engines > core."""
+    room = path.relative_to(ROOT / "fixtures").parts[0].removesuffix(".py")
+    if room in ORDER:
+        ours = {name.split(".")[1] for name in imports(path) if name.startswith("fixtures.")}
+        assert ours <= set(ORDER[: ORDER.index(room) + 1])
+
+
+def test_each_hook_stands_once_and_in_the_plugin() -> None:
+    """Other rooms have functions that it calls; the gate's own test of a slowdown is a plugin by itself."""
+    found = {(path.name, name) for path in ROOMS for name in hooks(path)}
+    assert {name for name, _ in found} == {"plugin.py", "sleeping.py"}
+    names = hooks(ROOT / "fixtures/plugin.py")
+    assert len(names) == len(set(names)) > 15
+    assert not [path for path in ROOMS if path.name != "plugin.py" and "hookimpl" in path.read_text()]
+    assert 'pytest_plugins = ["fixtures.plugin"]' in (ROOT / "conftest.py").read_text()
+    assert hooks(ROOT / "conftest.py") == []
+
+
+def test_a_session_has_one_key_and_no_module_has_its_state() -> None:
+    """What a room wants to keep is a field of the Session."""
+    assert [path.name for path in ROOMS if "StashKey" in path.read_text()] == ["session.py"]
+    assert (ROOT / "fixtures/session.py").read_text().count("pytest.StashKey[") == 1
+    for path in ROOMS:
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        assert not any(isinstance(node, ast.Global) for node in nodes), path
+        is_session = path.name == "session.py"
+        assert is_session or not any(isinstance(n, ast.Attribute) and n.attr == "stash" for n in nodes), path
 
 
 @pytest.mark.parametrize("path", LIGHT, ids=name_of)
