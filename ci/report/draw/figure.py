@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ci.report.read.samples import MEASURED, PUBLISHED, Sample
+from ci.report.read.samples import Sample
 
 PREDICTED, RAN_OUT = "predicted", "out of memory"  # beside "measured" and "published"
-SOURCES = (MEASURED, PUBLISHED, PREDICTED)
 SOLID, DASHED, DOTTED = "solid", "dashed", "dotted"
 
 

@@ -37,10 +37,6 @@ class Field:
         """Its value for people."""
         return self.missing if value is None else self.written(value)
 
-    def shown(self, sample: Sample) -> str:
-        """What people read of a case."""
-        return self.text(self.value(sample))
-
 
 def number(
     name: str,

@@ -151,7 +151,7 @@ def test_any_column_sorts_the_table(shown: Shown) -> None:
             assert page.locator("#table th[aria-sort$=ending]").get_attribute("aria-sort") == way
             texts = [row[column] for row in rows(page)]
             expected = [
-                field.shown(one)
+                field.text(field.value(one))
                 for one in sorted(known, key=lambda one: field.value(one) or 0, reverse=descending)
             ]
             assert texts[: len(known)] == expected
@@ -192,7 +192,7 @@ def test_pointing_at_a_mark_tells_its_whole_record(shown: Shown) -> None:
     point_at(page, mark)
     hover = page.locator("#hover")
     (sample,) = [one for one in samples() if one.case_id == case_id]
-    expected = {field.label: field.shown(sample) for field in FIELDS.values() if field.label}
+    expected = {field.label: field.text(field.value(sample)) for field in FIELDS.values() if field.label}
     expected = {label: text for label, text in expected.items() if text}
     assert expected["interval s"] == "0.762-0.916"
     assert len(expected) > 40

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from ci.tests.fake_engine import FakeEngine
 from fixtures.core.base.names import ascii_slug, is_name, slug
-from fixtures.core.spec.case import parse_id
 
 pytest_plugins = ["pytester"]
 
@@ -79,7 +78,7 @@ def test_any_text_gives_a_name_that_is_part_of_an_id(text: str) -> None:
     assert slug(name) == name
     assert name.isprintable()
     assert len(name.encode()) <= 255
-    assert parse_id(f"{name}-1xcpu-hf-b1-in2-out3")["model"] == name
+    assert "-" not in name  # which parts the fields of an id
     assert Expression.compile(f"model_{name}").evaluate(lambda word, /, **_: word == f"model_{name}")
 
 

@@ -15,7 +15,7 @@ from fixtures.core.base.errors import InputError
 from fixtures.core.base.yamlfile import parse_yaml
 from fixtures.core.cost.memory import predict
 from fixtures.core.cost.stored_counts import find_counts
-from fixtures.core.cost.sweep import Selection, expand, hardware_named, resolve
+from fixtures.core.cost.sweep import Selection, expand, resolve
 from fixtures.core.spec.case import Case, EngineSpec, HardwareSpec, Point
 from fixtures.core.spec.devices.machine import Machine
 from fixtures.core.spec.library import hardware, suite
@@ -67,7 +67,13 @@ def published() -> dict[str, set[Key]]:
 def expanded(name: str) -> tuple[Case, ...]:
     """All cases of a suite of the library on the machines that it names."""
     asked = read_suite(name, suite(name))
-    return tuple(case for machine in hardware_named(asked) for case in expand(asked, machine).cases)
+    machines = {(one.device, one.devices) for entry in asked.entries for one in entry.hardware}
+    named = [
+        Machine(hardware(device), devices)
+        for device, devices in sorted(machines)
+        if device not in ("gpu", "any")
+    ]
+    return tuple(case for machine in named for case in expand(asked, machine).cases)
 
 
 def test_the_published_points_are_138() -> None:
@@ -95,19 +101,6 @@ def test_published_points_are_measured_as_they_were_published(figure: str) -> No
     for case in expanded(figure):
         if key(case) in published()[figure]:
             assert case.engine.name == ("hf_eager" if case.devices == 1 else "deepspeed")
-
-
-def test_a_suite_names_the_machines_of_its_devices() -> None:
-    """Each once, without `gpu` and `any`, by name, then by number."""
-    assert [machine.label for machine in hardware_named(read_suite("hardware", suite("hardware")))] == [
-        "1xa100_40gb",
-        "2xa100_40gb",
-        "4xa100_40gb",
-        "1xa100_80gb",
-        "2xa100_80gb",
-        "4xa100_80gb",
-    ]
-    assert hardware_named(read_suite("models", suite("models"))) == [Machine(hardware("a100_80gb"), 1)]
 
 
 def test_a_machine_of_four_takes_what_one_two_and_four_can() -> None:
