@@ -1,0 +1,1 @@
+"""Parameters of the latency formula: fitted, validated on points of others, and kept as data."""

@@ -1,0 +1,77 @@
+"""python -m ci.physics fit            fit the published points and write yamls/physics
+python -m ci.physics fit --check    fit again and compare; nothing is written
+
+Exit codes: 1 where a file differs from a new fit by more than a thousandth, 4 for bad input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import yaml
+
+from ci.physics import files
+from ci.physics.points import elsewhere, published
+from fixtures.core.base.errors import InputError
+from fixtures.core.base.files import write_whole
+from fixtures.core.base.streams import run_main
+from fixtures.core.estimate.physics import FOLDER
+
+DIFFERS, BAD_INPUT = 1, 4
+
+
+class _Parser(argparse.ArgumentParser):
+    """One line and exit code 4 for arguments that are not right."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(message)
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(prog="python -m ci.physics", description=__doc__, allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True)
+    fit = commands.add_parser("fit", help="fit the published points")
+    fit.add_argument("--check", action="store_true", help="compare with the files, write nothing")
+    fit.add_argument("--folder", type=Path, default=FOLDER, help="of the files (default: yamls/physics)")
+    return parser.parse_args(list(arguments))
+
+
+def fit(folder: Path, check: bool) -> int:
+    """Write the files, or say where they differ."""
+    texts = files.texts(files.work_out(published(), elsewhere()))
+    if not check:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            write_whole(folder / name, text.encode())
+            print(f"physics: wrote {folder / name}")
+        return 0
+    found = []
+    for name, text in texts.items():
+        file = folder / name
+        old = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
+        found += [f"{name}: {line}" for line in files.differences(old, yaml.safe_load(text))]
+    for line in found:
+        print(f"physics: {line}", file=sys.stderr)
+    if found:
+        print(f"physics: {len(found)} values moved; {files.COMMAND} writes them", file=sys.stderr)
+    else:
+        print(f"physics: {', '.join(texts)} are what a new fit gives")
+    return DIFFERS if found else 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command; the exit code."""
+    try:
+        options = _options(arguments)
+        return fit(options.folder, options.check)
+    except (InputError, OSError) as error:
+        print(f"physics: {error}", file=sys.stderr)
+        return BAD_INPUT
+
+
+if __name__ == "__main__":
+    run_main(main)

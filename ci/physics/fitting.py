@@ -1,0 +1,93 @@
+"""Least squares over ln(predicted / measured), robust, with wide priors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy.optimize import least_squares
+
+from fixtures.core.estimate.formula import Parameters
+from fixtures.core.estimate.machine import Work, stacked
+
+# Name -> where the search starts, sd of ln about it. Wide: what a datasheet's peak or a CPU's call is known
+# to be within before anything is measured. Points decide, the priors keep what they do not tell in place.
+PRIORS: dict[str, tuple[float, float]] = {
+    "tau_s": (10e-6, 1.0),
+    "e_flops": (0.7, 0.3),
+    "e_weights": (0.8, 0.3),
+    "e_cache": (0.5, 1.0),
+    "e_scores": (0.5, 1.0),
+    "gamma": (0.5, 1.0),
+    "alpha_s": (50e-6, 1.0),
+    "e_link": (0.5, 1.0),
+    "p": (3.0, 0.5),
+    "q": (1.5, 0.5),
+}
+POINT_SD = 0.05  # of ln t about the formula
+OUTLIER = 1.5  # deviations beyond which a point counts by its distance, not by the square
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Parameters, and the sd of ln of each by the curvature at the optimum."""
+
+    parameters: Parameters
+    sd_ln: Mapping[str, float]
+
+
+def fit(
+    works: Sequence[Work],
+    seconds: Sequence[float],
+    priors: Mapping[str, tuple[float, float]] | None = None,
+    fixed: Parameters | None = None,
+    start: Parameters | None = None,
+) -> Fit:
+    """The most probable parameters; those without a prior stay as in `fixed`.
+
+    Loss: scipy's soft_l1 (Huber, smooth). The search starts at the priors, or at `start`.
+    """
+    priors, fixed = priors or PRIORS, fixed or Parameters()
+    names = list(priors)
+    middle = np.log([priors[name][0] for name in names])
+    wide = np.array([priors[name][1] for name in names])
+    groups = _alike(works)
+    measured = np.asarray(seconds, dtype=float)
+
+    def parameters(x: Any) -> Parameters:
+        values = {name: float(np.exp(value)) for name, value in zip(names, x, strict=True)}
+        return replace(fixed, **values)
+
+    def residuals(x: Any) -> Any:
+        predicted = np.empty(len(works))
+        v = parameters(x)
+        for places, work in groups:
+            predicted[places] = work.seconds(v)
+        return np.concatenate([np.log(predicted / measured) / POINT_SD, (x - middle) / wide])
+
+    begin = middle if start is None else np.log([getattr(start, name) for name in names])
+    found: Any = least_squares(residuals, begin, loss="soft_l1", f_scale=OUTLIER, x_scale="jac")
+    covariance = np.linalg.inv(found.jac.T @ found.jac)
+    return Fit(
+        parameters(found.x),
+        {name: math.sqrt(covariance[i, i]) for i, name in enumerate(names)},
+    )
+
+
+def _alike(works: Sequence[Work]) -> list[tuple[Any, Work]]:
+    """Those that were timed alike as one, with their places."""
+    kinds: dict[tuple[str, bool], list[int]] = {}
+    for place, work in enumerate(works):
+        kinds.setdefault((work.kind, work.use_cache), []).append(place)
+    return [(np.array(places), stacked([works[i] for i in places])) for places in kinds.values()]
+
+
+def predicted(works: Sequence[Work], v: Parameters) -> Any:
+    """Seconds of each."""
+    found = np.empty(len(works))
+    for places, work in _alike(works):
+        found[places] = work.seconds(v)
+    return found
