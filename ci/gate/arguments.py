@@ -40,6 +40,14 @@ def positive(text: str) -> int:
     return value
 
 
+def whole(text: str) -> int:
+    """A whole number of at least 0."""
+    value = int(text)
+    if not 0 <= value < 2**63:
+        raise ValueError(text)
+    return value
+
+
 def add_outputs(parser: argparse.ArgumentParser) -> None:
     """The files that verdicts can be written to."""
     for name, what in OUTPUTS.items():

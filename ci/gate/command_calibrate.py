@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ci.gate.arguments import Parser, positive
+from ci.gate.paired_families import paired_table
 from ci.gate.rates import stored_table
 from ci.gate.real import measure, replayed
-from ci.gate.simulate import HEAD, error_table, paired, row
+from ci.gate.sequential import MOST_PAIRS
+from ci.gate.simulate import HEAD, paired, row
 
 
 def main(words: Sequence[str]) -> int:
@@ -30,7 +32,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument(
         "--pairs",
         type=positive,
-        default=40,
+        default=MOST_PAIRS,
         help="at the most, a real comparison's series (default: %(default)s)",
     )
     parser.add_argument("--minutes", type=float, default=math.inf, help="begin no real pair after so long")
@@ -47,7 +49,7 @@ def main(words: Sequence[str]) -> int:
         lines = [*HEAD, row(f"paired, noise of {pairs} measured pairs", paired(noise, option.runs))]
         print("\n".join(lines))
     else:
-        for table in (stored_table(option.runs, option.all), [""], error_table(option.runs)):
+        for table in (stored_table(option.runs, option.all), [""], paired_table(option.runs, option.all)):
             for line in table:
                 print(line, flush=True)
     return 0

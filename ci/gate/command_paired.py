@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import os
+import secrets
 import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from ci.gate.arguments import Parser, add_outputs, fraction, positive, shown
-from ci.gate.paired import MOST_PAIRS, Comparison, measured_by
-from ci.gate.pairs_file import PairsFile
+from ci.gate.arguments import Parser, add_outputs, fraction, positive, shown, whole
+from ci.gate.paired import Comparison, measured_by
+from ci.gate.pairs_file import PairsFile, read_pairs
+from ci.gate.sequential import MOST_PAIRS
 from ci.gate.sides import ROOT, Side, opened
 from ci.gate.verdicts import THRESHOLD
 from fixtures.core.base.errors import InputError
@@ -38,6 +41,9 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument(
         "--pairs", type=positive, default=MOST_PAIRS, help="at the most, a series (default: %(default)s)"
     )
+    parser.add_argument(
+        "--seed", type=whole, help="of the order within each pair (default: drawn, printed and kept)"
+    )
     parser.add_argument("--minutes", type=float, default=math.inf, help="begin no pair after so long")
     parser.add_argument("--resume", type=Path, metavar="FILE", help="go on with the pairs in this file")
     add_outputs(parser)
@@ -49,16 +55,20 @@ def main(words: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
     with opened(option.base) as base:
         ids = new.ids([*options, *(["-k", option.k] if option.k else [])])
-        about = {
+        about: dict[str, Any] = {
             "base": base.name,
             "base state": base.state(),
             "new state": new.state(),
             "options": options,
             "threshold": option.threshold,
             "cases": ids,
+            "seed": _seed(option.seed, option.resume),
         }
         kept = _kept(option.resume, about)
-        print(f"{len(ids)} cases, base {base.name}; pairs are kept in {kept.file}", flush=True)
+        print(
+            f"{len(ids)} cases, base {base.name}; seed {about['seed']}; pairs are kept in {kept.file}",
+            flush=True,
+        )
         comparison = Comparison(
             ids,
             (measured_by(base, options), measured_by(new, options)),
@@ -68,6 +78,7 @@ def main(words: Sequence[str]) -> int:
             option.pairs,
             60 * option.minutes,
             same_work=base.engine is None,
+            seed=about["seed"],
         )
         try:
             return shown(comparison.run(), option)
@@ -76,7 +87,13 @@ def main(words: Sequence[str]) -> int:
             raise
 
 
-def _kept(resume: Path | None, about: dict[str, object]) -> PairsFile:
+def _seed(asked: int | None, resume: Path | None) -> int:
+    """What was asked for, or that of the pairs that are gone on with, or a new one."""
+    kept = read_pairs(resume)[0].get("seed") if asked is None and resume is not None else asked
+    return kept if isinstance(kept, int) and kept >= 0 else secrets.randbelow(2**32)
+
+
+def _kept(resume: Path | None, about: dict[str, Any]) -> PairsFile:
     """The file of the pairs: one that is gone on with, or a new one."""
     if resume is not None:
         kept = PairsFile(resume, about)

@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from ci.gate import counters
+from ci.gate import counters, tail
 from ci.gate.pairs_file import PairsFile
-from ci.gate.sequential import COVERAGE, LEAST_PAIRS, Rule, Series, interval
+from ci.gate.sequential import COVERAGE, LEAST_PAIRS, MOST_PAIRS, TAIL, Rule, Series, in_both, interval
 from ci.gate.sides import Took
 from ci.gate.verdicts import Verdict, Word
 from fixtures.core.base.text import duration
 
-MOST_PAIRS = 40
 FIRST, SECOND = 1, 2
+_ALIKE = 0.2  # an autocorrelation that is worth a word
 
 Measure = Callable[[Sequence[str]], Mapping[str, Took]]
 
@@ -29,7 +29,9 @@ class Comparison:
     """Runs pairs; `measure` has the two sides, base first.
 
     `threshold` is a log ratio. `kept` has every pair on the disk, so that what was stopped can be gone on
-    with. Where the two sides are to do the same work, `same_work`, a counter that differs is red by itself.
+    with. A coin, of `seed`, says which side of a pair comes first: what returns with any period, and what the
+    second process of a pair suffers, falls on either side by chance. Where the two sides are to do the same
+    work, `same_work`, a counter that differs is red by itself.
     """
 
     cases: Sequence[str]
@@ -40,25 +42,30 @@ class Comparison:
     most_pairs: int = MOST_PAIRS
     limit_s: float = math.inf
     same_work: bool = True
+    seed: int = 0
     ended: dict[str, tuple[Word, str]] = field(default_factory=dict)  # by something else than time
     _series: dict[int, tuple[list[str], Series]] = field(default_factory=dict)
 
     def run(self) -> list[Verdict]:
         """Both series; the verdicts of all cases."""
         start = time.monotonic()
-        first = self._run_series(FIRST, list(self.cases), start)
-        red = [case_id for row, case_id in enumerate(self.cases) if first.decided[row] == 1]
-        if red:
-            self.say(f"{len(red)} slower, such as {red[0]}: measured again, on its own")
-            self._run_series(SECOND, red, start)
-        return [self._verdict(case_id) for case_id in self.cases]
+        rule = Rule.of_run(self.threshold, len(self.cases), self.most_pairs)
+        first = Series(rule, len(self.cases))
+        self._run_series(FIRST, list(self.cases), first, start)
+        decided, red = first.decided, np.flatnonzero(first.decided == 1)
+        if len(red):
+            again = [self.cases[row] for row in red.tolist()]
+            self.say(f"{len(red)} slower, such as {again[0]}: measured again, on its own")
+            second = Series(rule, len(red), asked=first.by[red])
+            self._run_series(SECOND, again, second, start)
+            decided = in_both(first, red, second)
+        return [self._verdict(case_id, int(decided[row])) for row, case_id in enumerate(self.cases)]
 
     def pairs(self, case_id: str) -> list[float]:
         """The log ratios of a case, of both series."""
         return [one for cases, series in self._of(case_id) for one in series.of(cases.index(case_id))]
 
-    def _run_series(self, number: int, cases: list[str], start: float) -> Series:
-        series = Series(Rule.of_run(self.threshold, len(self.cases)), len(cases))
+    def _run_series(self, number: int, cases: list[str], series: Series, start: float) -> None:
         self._series[number] = (cases, series)
         for ratios, ended in self.kept.pairs(number):
             self._add(series, cases, ratios, ended)
@@ -69,22 +76,24 @@ class Comparison:
             if time.monotonic() - start > self.limit_s:
                 self.say("the time is spent")
                 break
-            ratios, ended = self._measured(
-                [case_id for row, case_id in enumerate(cases) if series.is_open[row]], series.pairs
-            )
+            ids = [case_id for row, case_id in enumerate(cases) if series.is_open[row]]
+            ratios, ended = self._measured(ids, new_first=self.is_new_first(number, series.pairs))
             self.kept.add(number, ratios, ended)
             self._add(series, cases, ratios, ended)
             spent = duration(time.monotonic() - start)
             still = int(series.is_open.sum())
             self.say(f"series {number}, pair {series.pairs}: {still} of {len(cases)} cases are open, {spent}")
-        return series
+
+    def is_new_first(self, series: int, pair: int) -> bool:
+        """A coin for each pair of each series, the same whenever it is asked for."""
+        return bool(np.random.default_rng([self.seed, series, pair]).integers(2))
 
     def _measured(
-        self, ids: Sequence[str], done: int
+        self, ids: Sequence[str], new_first: bool
     ) -> tuple[dict[str, float], dict[str, tuple[Word, str]]]:
-        """One pair: log ratios, and what of the others there is to say. Base, new, new, base."""
+        """One pair: log ratios, and what of the others there is to say."""
         took: dict[int, Mapping[str, Took]] = {}
-        for side in (0, 1) if done % 2 == 0 else (1, 0):
+        for side in (1, 0) if new_first else (0, 1):
             took[side] = self.measure[side](ids)
         ratios: dict[str, float] = {}
         ended: dict[str, tuple[Word, str]] = {}
@@ -109,18 +118,19 @@ class Comparison:
         ratios: Mapping[str, float],
         ended: Mapping[str, tuple[Word, str]],
     ) -> None:
-        """A pair; what it has nothing of is open no longer."""
+        """A pair; what it has nothing of is open no longer: a larger budget had decided it before."""
         rows = [row for row in range(len(cases)) if series.is_open[row]]
         for row in rows:
             if (case_id := cases[row]) not in ratios:
-                self.ended[case_id] = ended.get(case_id, (Word.MISSING, "a pair has no number for it"))
+                if case_id in ended:
+                    self.ended[case_id] = ended[case_id]
                 series.leave_out(row)
         series.add(np.array([ratios[cases[row]] for row in rows if cases[row] in ratios]))
 
     def _of(self, case_id: str) -> list[tuple[list[str], Series]]:
         return [one for one in self._series.values() if case_id in one[0]]
 
-    def _verdict(self, case_id: str) -> Verdict:
+    def _verdict(self, case_id: str, decided: int) -> Verdict:
         logs = self.pairs(case_id)
         figures: dict[str, float] = {}
         if len(logs) >= LEAST_PAIRS:
@@ -132,21 +142,36 @@ class Comparison:
             word, reason = self.ended[case_id]
             return Verdict(case_id, word, reason, **figures)
         pairs = f"{len(logs)} pair{'s' * (len(logs) != 1)}"
-        decided = [int(series.decided[cases.index(case_id)]) for cases, series in self._of(case_id)]
-        if -1 in decided:
-            cases, first = self._of(case_id)[0]
-            word = Word.IMPROVED if first.is_faster(cases.index(case_id)) else Word.PASS
-            return Verdict(case_id, word, pairs, **figures, visible=math.expm1(self.threshold))
-        if decided == [1, 1]:
-            return Verdict(case_id, Word.REGRESSED, f"in two series, {pairs}", **figures)
-        cases, series = self._of(case_id)[-1]
-        sd = series.deviation(cases.index(case_id))
-        if sd is None:
-            few = f"{pairs}, of {LEAST_PAIRS} at the least in each series"
-            return Verdict(case_id, Word.INCONCLUSIVE, few, **figures)
-        needed = series.rule.pairs_needed(sd)
-        reason = f"{pairs}; they differ by {100 * sd:.1f} %, so about {needed} a series are needed"
-        return Verdict(case_id, Word.INCONCLUSIVE, reason, **figures)
+        of_series = [(series, cases.index(case_id)) for cases, series in self._of(case_id)]
+        new, base = (int(sum(series.slow[row][side] for series, row in of_series)) for side in (0, 1))
+        slow = tail.said(new, base, len(logs))
+        first, row = of_series[0]
+        if decided == -1:
+            word = Word.IMPROVED if first.is_faster(row) else Word.PASS
+            reason = "; ".join(filter(None, (pairs, slow)))
+            return Verdict(case_id, word, reason, **figures, visible=math.expm1(self.threshold))
+        if decided == 1:
+            parts = [slow, f"in two series, {pairs}"]
+            if first.by[row] != TAIL:
+                parts.reverse()
+            return Verdict(case_id, Word.REGRESSED, "; ".join(filter(None, parts)), **figures)
+        return Verdict(case_id, Word.INCONCLUSIVE, self._open(*of_series[-1], pairs, slow), **figures)
+
+    def _open(self, series: Series, row: int, pairs: str, slow: str) -> str:
+        """Why a case is open, and how many pairs a series would need."""
+        if series.deviation(row) is None:
+            return f"{pairs}, of {LEAST_PAIRS} at the least in each series"
+        needed, sd, followed = series.needed(row)
+        differ = f"{pairs}; they differ by {100 * sd:.1f} %"
+        if needed > min(int(series.taken[row]), self.most_pairs):
+            alike = f" and are like the one before ({followed:.1f})" if followed >= _ALIKE else ""
+            parts = [f"{differ}{alike}, so about {needed} a series are needed", slow]
+        elif series.is_same_but_slow(row):
+            parts = [pairs, slow, f"about {series.until_told(row)} a series would tell"]
+        else:
+            more = f"about {series.until_decided(row)} a series would tell"
+            parts = [f"{differ}, between the same and slower", more, slow]
+        return "; ".join(filter(None, parts))
 
 
 def measured_by(side: Any, options: Sequence[str]) -> Measure:

@@ -50,7 +50,7 @@ def test_more_layers_are_found_and_the_same_ones_are_not(
     """One of twenty more is 5 %; the pairs are kept, and their noise can be drawn from."""
     said: list[str] = []
     machine: Any = Machine()
-    folder = real.measure(4, 20, math.inf, said.append, side=machine, folder=tmp_path / "pairs")
+    folder = real.measure(4, 60, math.inf, said.append, side=machine, folder=tmp_path / "pairs")
     rows = [line.split(" | ") for line in (folder / "table.md").read_text().splitlines()[2:]]
     found = {row[0].removeprefix("| "): row[1:] for row in rows}
     assert list(found) == [one.name for one in real.PLANTED]
