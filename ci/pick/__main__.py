@@ -3,7 +3,10 @@
 For every hardware the highest throughput whose latency meets the target, the best first; with --throughput
 500 the least latency for that many output tokens/s. RUN is a history, or a folder of them.
 
-Exit codes: 1 where nothing meets the target, 4 for bad input.
+--estimate adds machines, batches and lengths that nobody measured, each with a 90 % interval, and answers
+--ttft, --tpot and --fewest-devices too.
+
+Exit codes: 1 where nothing meets the target (of an estimate, the upper end of its interval), 4 for bad input.
 """
 
 from __future__ import annotations
@@ -17,13 +20,28 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from ci.pick.answers import Target, answer
-from ci.pick.table import as_json, lines
-from ci.report.read.samples import Curve, curves, newest, of_histories, recorded_model
+from ci.pick.answers import Answer, Target, answer
+from ci.pick.estimates import (
+    ESTIMATED,
+    MEETS,
+    RANKS,
+    Estimator,
+    Found,
+    Question,
+    look,
+    machines,
+    model_of,
+    plain,
+)
+from ci.pick.table import as_json, estimated_lines, lines
+from ci.report.read.samples import Curve, Sample, curves, newest, of_histories, recorded_model
 from fixtures.core.base.errors import InputError, one_of
+from fixtures.core.base.node import as_node
 from fixtures.core.base.streams import run_main
 from fixtures.core.base.yamlfile import read_yaml
 from fixtures.core.spec import library
+from fixtures.core.spec.case import ModelSpec
+from fixtures.core.spec.devices.machine import parse_machine
 from fixtures.core.store.runs import read_runs
 
 MISSED, BAD_INPUT = 1, 4
@@ -38,12 +56,12 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(message)
 
 
-def parse_latency(written: str) -> float:
+def parse_latency(written: str, option: str = "--latency") -> float:
     """Seconds out of `2s` or `500ms`; raises InputError for anything else."""
     match = _LATENCY.match(written)
     value = float(match[1]) / (1000 if match[2] == "ms" else 1) if match else 0.0
     if not 0 < value < float("inf"):
-        raise InputError(f"--latency {written}: write a time above zero with its unit, such as 2s or 500ms")
+        raise InputError(f"{option} {written}: write a time above zero with its unit, such as 2s or 500ms")
     return value
 
 
@@ -103,38 +121,154 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--model", required=True)
     parser.add_argument("--input", required=True, type=int, metavar="TOKENS")
     parser.add_argument("--output", required=True, type=int, metavar="TOKENS")
-    target = parser.add_mutually_exclusive_group(required=True)
-    target.add_argument("--latency", help="not to be passed, such as 2s or 500ms")
-    target.add_argument("--throughput", metavar="TOKENS_PER_S", help="to be reached, such as 500")
+    parser.add_argument("--latency", help="of a call, not to be passed, such as 2s or 500ms")
+    parser.add_argument("--throughput", metavar="TOKENS_PER_S", help="to be reached, such as 500")
+    estimates = parser.add_argument_group("with --estimate")
+    estimates.add_argument("--estimate", action="store_true", help="what was not measured, with an interval")
+    estimates.add_argument("--ttft", help="time to the first token, not to be passed")
+    estimates.add_argument("--tpot", help="time per output token after it, not to be passed")
+    estimates.add_argument("--fewest-devices", action="store_true", help="rank by the number of devices")
+    estimates.add_argument("--rank", choices=RANKS, help="inside a class (default: tokens)")
+    estimates.add_argument("--hardware", metavar="LABELS", help="such as 1xh100_80gb,2xa100_80gb")
+    estimates.add_argument("--engine", metavar="NAMES", help="of yamls/engines, with commas")
+    estimates.add_argument("--batch", metavar="SIZES", help="these alone, such as 1,8")
+    estimates.add_argument("--counts", type=Path, metavar="FOLDER", help="counts of a model of your own")
     parser.add_argument("--price", type=Path, metavar="FILE", help="yaml with usd_per_hour: {device: price}")
     parser.add_argument("--json", action="store_true", help="for programs")
     return parser.parse_args(list(arguments))
+
+
+_TARGETS = ("latency", "throughput", "ttft", "tpot")
+_ESTIMATES = ("ttft", "tpot", "fewest_devices", "rank", "hardware", "engine", "batch", "counts")
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raise InputError for options that do not go together."""
+    given = [name for name in _TARGETS if getattr(options, name) is not None]
+    if not options.estimate:
+        for name in _ESTIMATES:
+            if getattr(options, name) not in (None, False):
+                raise InputError(f"--{name.replace('_', '-')} goes with --estimate")
+    if len(given) > 1:
+        raise InputError(f"--{given[1]} is not allowed with --{given[0]}: one target at a time")
+    if not given and not options.fewest_devices:
+        more = ", --ttft, --tpot or --fewest-devices" if options.estimate else ""
+        raise InputError(f"a target is required: --latency or --throughput{more}")
+
+
+def _question(options: argparse.Namespace) -> Question:
+    def seconds(name: str) -> float | None:
+        written = getattr(options, name)
+        return None if written is None else parse_latency(written, f"--{name}")
+
+    return Question(
+        latency_s=seconds("latency"),
+        tokens_per_s=None if options.throughput is None else parse_throughput(options.throughput),
+        ttft_s=seconds("ttft"),
+        tpot_s=seconds("tpot"),
+        rank="fewest" if options.fewest_devices else options.rank or "tokens",
+        batches=tuple(sorted(parse_batch(text) for text in options.batch.split(",")))
+        if options.batch
+        else (),
+    )
+
+
+def parse_batch(written: str) -> int:
+    """A whole number of sequences; raises InputError for anything else."""
+    if not re.fullmatch(r"[1-9][0-9]{0,6}", written.strip()):
+        raise InputError(f"--batch {written}: write whole numbers above zero with commas, such as 1,8")
+    return int(written)
+
+
+def _model(asked: str, found: Sequence[Curve]) -> ModelSpec:
+    """A model of the library, of a yaml, or of the runs; raises InputError where there is none."""
+    if asked.endswith(".yaml"):
+        file = Path(asked)
+        return library.read_model(file.stem, read_yaml(file, asked))
+    if asked in library.names("models"):
+        return library.model(asked)
+    known = {one.model: one.samples[0] for one in found if one.samples}
+    if asked not in known:
+        raise InputError(f"--model {asked}: neither a run nor yamls/models has it; {one_of(asked, known)}")
+    return model_of(known[asked])
+
+
+def _estimates(
+    options: argparse.Namespace,
+    samples: Sequence[Sample],
+    found: Sequence[Curve],
+    prices: Mapping[str, float],
+) -> Found:
+    """Every row, measured ones too."""
+    model = _model(options.model, found)
+    lengths = (options.input, options.output)
+    if min(lengths) < 1:
+        raise InputError(f"--input {lengths[0]} --output {lengths[1]}: write tokens above zero")
+    here = [
+        one for one in found
+        if one.samples and one.model == model.name and (one.input_len, one.output_len) == lengths
+    ]  # fmt: skip
+    labels = [parse_machine(label) for label in options.hardware.split(",")] if options.hardware else []
+    on = machines([(one.devices, one.hardware) for one in labels], samples)
+    engines = [
+        library.read_engine(name, library.find("engines", as_node(name, "--engine")))
+        for name in (options.engine.split(",") if options.engine else ())
+    ]
+    estimator = Estimator(samples, options.counts)
+    return look(_question(options), model, lengths, on, engines, here, estimator, prices)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print the answers; the exit code."""
     try:
         options = _options(arguments)
-        target = (
-            Target(latency_s=parse_latency(options.latency))
-            if options.latency is not None
-            else Target(tokens_per_s=parse_throughput(options.throughput))
-        )
+        _check(options)
+        target = None
+        if options.latency is not None:
+            target = Target(latency_s=parse_latency(options.latency))
+        elif options.throughput is not None:
+            target = Target(tokens_per_s=parse_throughput(options.throughput))
         runs = read_runs(options.runs, lambda line: print(f"pick: {line}", file=sys.stderr))
         samples = newest(of_histories(runs))
         devices = {one.device for one in samples}
         prices: Mapping[str, float] = read_prices(options.price, devices) if options.price else {}
         found = curves(samples)
-        answers = answer(choose(found, options.model, options.input, options.output), target, prices)
+        estimates = _estimates(options, samples, found, prices) if options.estimate else None
+        answers = _answers(options, found, target, prices)
     except InputError as error:
         print(f"pick: {error}", file=sys.stderr)
         return BAD_INPUT
     if options.json:
         asked = {"model": options.model, "input_len": options.input, "output_len": options.output}
-        print(json.dumps(as_json(answers, target, asked), indent=2, allow_nan=False))
+        if options.estimate:
+            asked |= {name: getattr(options, name) for name in ("ttft", "tpot", "fewest_devices")}
+        values = as_json(answers, target or Target(), asked)
+        print(
+            json.dumps(values if estimates is None else values | plain(estimates), indent=2, allow_nan=False)
+        )
     else:
-        print("\n".join(lines(answers, target)))
-    return 0 if any(one.best is not None for one in answers) else MISSED
+        shown = lines(answers, target) if target and (answers or estimates is None) else []
+        if estimates is not None:
+            shown += [""] * bool(shown) + estimated_lines(estimates, with_measured=target is None)
+        print("\n".join(shown))
+    meets = any(one.best is not None for one in answers) or any(
+        row.verdict in (MEETS, ESTIMATED) for row in (estimates.rows if estimates else ())
+    )
+    return 0 if meets else MISSED
+
+
+def _answers(
+    options: argparse.Namespace, found: Sequence[Curve], target: Target | None, prices: Mapping[str, float]
+) -> list[Answer]:
+    """What was measured; where estimates are asked for, nothing need be."""
+    if target is None:
+        return []
+    try:
+        return answer(choose(found, options.model, options.input, options.output), target, prices)
+    except InputError:
+        if options.estimate:
+            return []
+        raise
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ci.pick.answers import Answer, At, Target
+from ci.pick.estimates import CLASSES, MAY, Found, Row
 from fixtures.core.base.text import seconds, significant
 
 _HEADING = (
@@ -40,6 +41,76 @@ def lines(answers: Sequence[Answer], target: Target) -> list[str]:
         if group:
             found += ["", heading, *group]
     return found
+
+
+_ESTIMATED = (
+    "hardware",
+    "engine",
+    "batch",
+    "latency s",
+    "90 % interval s",
+    "tokens/s",
+    "tokens/s a device",
+    "TTFT s",
+    "TPOT s",
+    "$/M tokens",
+)
+
+
+def estimated_lines(found: Found, with_measured: bool) -> list[str]:
+    """Rows by class, the best first, with what is new of each and what sets it; what to measure; refusals."""
+    rows = [row for row in found.rows if with_measured or row.estimate is not None]
+    cells = {id(row): (*_row_cells(row), *_row_words(row)) for row in rows}
+    heading = (*_ESTIMATED, "set by", "new")
+    table = [heading, *cells.values()]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = []
+    for verdict in CLASSES:
+        group = [row for row in rows if row.verdict == verdict]
+        if group:
+            lines += ["", f"{verdict}:", _spread(heading, widths)]
+            lines += [_spread(cells[id(row)], widths) for row in group]
+        if group and verdict == MAY:
+            lines += ["measure first, on the machine itself:"]
+            lines += [f"  {command}" for row in group for command in row.measure]
+    if found.refused:
+        lines += ["", "not estimated:"]
+        reasons: dict[str, list[str]] = {}
+        for machine, reason in found.refused:
+            reasons.setdefault(reason, []).append(machine)
+        lines += [f"  {reason}: {', '.join(names)}" for reason, names in reasons.items()]
+    return lines[1:]
+
+
+def _row_cells(row: Row) -> tuple[str, ...]:
+    interval = "measured"
+    if row.estimate is not None:
+        interval = f"{significant(row.low_s)} to {significant(row.high_s)}"
+    return (
+        row.label,
+        row.engine,
+        str(row.point.batch_size),
+        significant(row.latency_s, 4),
+        interval,
+        significant(row.tokens_per_s, 4),
+        significant(row.tokens_per_s / row.devices, 4),
+        *("-" if value is None else significant(value) for value in (row.ttft_s, row.tpot_s)),
+        "-" if row.usd_per_million_tokens is None else significant(row.usd_per_million_tokens),
+    )
+
+
+def _row_words(row: Row) -> tuple[str, str]:
+    return ("-", "-") if row.estimate is None else (row.estimate.set_by, row.estimate.novelty)
+
+
+def _spread(row: Sequence[str], widths: Sequence[int]) -> str:
+    """The first two and the last two columns are words."""
+    words = {0, 1, len(row) - 2, len(row) - 1}
+    cells = [
+        cell.ljust(width) if i in words else cell.rjust(width)
+        for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ]
+    return "  ".join(cells).rstrip()
 
 
 def as_json(answers: Sequence[Answer], target: Target, asked: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,344 @@
+"""Which hardware without a measurement: classes, intervals, what is new, what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ci.pick.__main__ import main
+from ci.pick.estimates import (
+    ESTIMATED,
+    MAY,
+    MEETS,
+    NOT,
+    Estimator,
+    Found,
+    Question,
+    Row,
+    look,
+    machines,
+)
+from ci.report.read.samples import Sample, curves, newest, read_samples
+from ci.tests.conftest import ROOT
+from fixtures.core.cost.stored_counts import find_counts
+from fixtures.core.estimate.estimate import Estimate, Refused, estimate
+from fixtures.core.estimate.physics import NEVER_SEEN, read_physics
+from fixtures.core.spec import library
+from fixtures.core.spec.case import Case, EngineSpec, HardwareSpec, ModelSpec, Point
+
+PUBLISHED = ROOT / "ci" / "baselines" / "published"
+SAMPLES = newest(read_samples([PUBLISHED]))
+EAGER = EngineSpec("hf_eager", attention="eager")
+SPLIT = EngineSpec("deepspeed", "deepspeed")
+
+
+def case(name: str = "mpt7b", n: int = 1, device: str = "a100_80gb", engine: EngineSpec = EAGER, b: int = 4,
+         first: int = 512, last: int = 64) -> Case:  # fmt: skip
+    """A case of the library."""
+    return Case(library.model(name), library.hardware(device), n, engine, Point(b, first, last))
+
+
+def found(
+    question: Question,
+    *labels: tuple[int, str],
+    model: str = "mpt7b",
+    lengths: tuple[int, int] = (512, 64),
+    samples: Sequence[Sample] = SAMPLES,
+) -> Found:
+    """The rows of these machines."""
+    here = [
+        one for one in curves(samples) if one.model == model and (one.input_len, one.output_len) == lengths
+    ]
+    on = [(n, library.hardware(device)) for n, device in labels]
+    return look(question, library.model(model), lengths, on, (), here, Estimator(samples), {})
+
+
+def only(rows: Sequence[Row], estimated: bool = True) -> Row:
+    """The one row of that kind."""
+    (row,) = [row for row in rows if (row.estimate is not None) is estimated]
+    return row
+
+
+def test_a_published_batch_is_estimated_near_what_was_measured() -> None:
+    """By an estimator that was not told of it; its interval holds it."""
+    measured = {one.case_id: one.latency_s for one in SAMPLES}
+    without = Estimator([one for one in SAMPLES if one.point.batch_size != 16])
+    for n, engine in ((1, EAGER), (4, SPLIT)):
+        asked = case(n=n, engine=engine, b=16)
+        expected = without.of(asked)
+        assert isinstance(expected, Estimate)
+        assert expected.novelty == "other batch"
+        seconds = measured[asked.id]
+        assert seconds is not None
+        assert expected.latency_s == pytest.approx(seconds, rel=0.12)
+        assert expected.low_s <= seconds <= expected.high_s
+        assert expected.ttft_s + 63 * (expected.tpot_s or 0) == pytest.approx(expected.latency_s)
+
+
+@pytest.mark.parametrize(
+    ("asked", "novelty"),
+    [
+        (case(b=3), "other batch"),
+        (case(first=100), "other lengths"),
+        (case(name="llama31_8b"), "other model"),
+        (case(n=8, engine=SPLIT), "other count"),
+        (case(name="llama31_70b", n=8, engine=SPLIT, first=9), "other count, other model, other lengths"),
+        (case(device="h100_80gb"), NEVER_SEEN),
+    ],
+)
+def test_what_is_new_is_told_and_widens_the_interval(asked: Case, novelty: str) -> None:
+    """The widest of what applies; a machine never seen by the spread between machines."""
+    expected = Estimator(SAMPLES).of(asked)
+    assert isinstance(expected, Estimate)
+    assert expected.novelty == novelty
+    physics = read_physics(asked.engine.kind, "gpu")
+    assert physics is not None
+    if novelty == NEVER_SEEN:
+        assert expected.half_width > physics.half_width["other model"]
+    else:
+        assert expected.half_width == max(physics.half_width[one] for one in novelty.split(", "))
+    assert expected.bound_s <= expected.low_s < expected.latency_s < expected.high_s
+
+
+def test_points_of_a_machine_give_its_factors() -> None:
+    """Measured twice as slow as the formula has them: so is its next estimate, and narrower."""
+    truth = Estimator(SAMPLES)
+    one = next(one for one in SAMPLES if one.engine == "hf_eager" and one.model == "mpt7b")
+    points = []
+    for batch, first, last in ((1, 128, 64), (64, 512, 64), (8, 2048, 1)):
+        at = truth.of(case(device="h100_80gb", b=batch, first=first, last=last))
+        assert isinstance(at, Estimate)
+        points.append(
+            replace(one, device="h100_80gb", source="measured", point=Point(batch, first, last),
+                    latency_s=2 * at.latency_s)
+        )  # fmt: skip
+    asked = case(device="h100_80gb", b=2)
+    before, after = Estimator(SAMPLES).of(asked), Estimator([*SAMPLES, *points]).of(asked)
+    assert isinstance(before, Estimate)
+    assert isinstance(after, Estimate)
+    assert before.novelty == NEVER_SEEN
+    assert after.novelty == "other batch"
+    assert after.half_width < before.half_width
+    assert after.latency_s == pytest.approx(2 * before.latency_s, rel=0.25)
+
+
+REFUSED = [
+    (case(engine=EngineSpec("hf_tp", "hf_tp"), n=2), "engine hf_tp: nothing was fitted of kind hf_tp"),
+    (case(engine=EngineSpec("hf_fp32", dtype="float32")), "engine hf_fp32: float32 is in no fit"),
+    (case(engine=EngineSpec("hf_nocache", use_cache=False)), "calls without a cache are in no fit"),
+    (case(name="mixtral8x7b"), "model mixtral8x7b: a step reads a part of its weights (mixture of experts)"),
+    (case(n=2, device="mi300x", engine=SPLIT), "device mi300x: no bandwidth of its link is known"),
+    (case(first=2048 * 16 + 1), "input of 32769 tokens: beyond 16 times the longest fitted, 2048"),
+    (case(last=1001 * 16 + 1), "output of 16017 tokens: beyond 16 times the longest fitted, 1001"),
+    (replace(case(), hardware=HardwareSpec("own", "gpu")), "device own: no datasheet peaks are known"),
+    (replace(case(), model=ModelSpec("own", {"model_type": "llama"})), "model own: no counts of it"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("asked", "reason"), REFUSED, ids=[reason[:30] for _, reason in REFUSED])
+def test_what_no_fit_has_is_refused_by_name(asked: Case, reason: str) -> None:
+    """Rather than estimated by parameters of something else."""
+    expected = Estimator(SAMPLES).of(asked)
+    assert isinstance(expected, Refused)
+    assert reason in expected.reason
+
+
+def test_layers_and_weights_of_other_kinds_are_refused() -> None:
+    """A sliding window, a state, a quantised checkpoint, operators that nobody counted."""
+    asked, counts = case(), find_counts(library.model("mpt7b"), EAGER)
+    physics = read_physics("hf", "gpu")
+    assert counts is not None
+    (kept,) = counts.work.caches
+    known = Estimator(SAMPLES).known(asked, physics) if physics else None
+    assert known is not None
+    for changed, reason in (
+        ({"window": 512}, "layers with a sliding window are in no fit"),
+        ({"fixed_bytes": 8}, "layers that keep a state instead of a cache are in no fit"),
+    ):
+        other = replace(counts, work=replace(counts.work, caches=(replace(kept, **changed),)))
+        expected = estimate(asked, other, physics, known)
+        assert isinstance(expected, Refused)
+        assert reason in expected.reason
+    uncounted = estimate(asked, replace(counts, dispatch=None), physics, known)
+    assert uncounted == Refused("model mpt7b: its operators are not counted")
+    keys: Any = {**asked.model.architecture, "quantization_config": {"quant_method": "gptq", "bits": 4}}
+    quantised = replace(asked, model=ModelSpec("own", keys))
+    expected = estimate(quantised, counts, physics, known)
+    assert isinstance(expected, Refused)
+    assert "model own: weights in" in expected.reason
+
+
+def test_classes_follow_the_interval() -> None:
+    """The upper end within: meets, estimated; the estimate alone: may meet, with what to measure."""
+    at = only(found(Question(latency_s=1e9, batches=(3,)), (1, "h100_80gb")).rows)
+    assert at.verdict == ESTIMATED
+    for target, verdict in (
+        (at.high_s * 1.001, ESTIMATED),
+        (at.high_s * 0.999, MAY),
+        (at.latency_s * 1.001, MAY),
+        (at.latency_s * 0.999, NOT),
+    ):
+        row = only(found(Question(latency_s=target, batches=(3,)), (1, "h100_80gb")).rows)
+        assert (row.verdict, row.latency_s) == (verdict, at.latency_s)
+        commands = [
+            "ci/bench --hardware 1xh100_80gb --model mpt7b --set engines=[hf] --set batch_sizes=[1,3] "
+            "--set input_lengths=[512] --set output_lengths=[64]"
+        ]
+        assert list(row.measure) == (commands if verdict == MAY else [])
+    tokens = at.point.batch_size * 64
+    for asked, verdict in ((tokens / at.high_s, ESTIMATED), (tokens / at.latency_s, MAY)):
+        row = only(found(Question(tokens_per_s=asked * 0.999, batches=(3,)), (1, "h100_80gb")).rows)
+        assert row.verdict == verdict
+    assert at.estimate is not None
+    for key in ("ttft_s", "tpot_s"):
+        figure = getattr(at, key)
+        question = Question(**{key: figure * at.estimate.half_width * 1.001}, batches=(3,))
+        assert only(found(question, (1, "h100_80gb")).rows).verdict == ESTIMATED
+        assert (
+            only(found(Question(**{key: figure * 1.001}, batches=(3,)), (1, "h100_80gb")).rows).verdict == MAY
+        )
+
+
+def test_measured_rows_come_first_and_are_not_estimated_again() -> None:
+    """Six published curves meet 9 s; no estimate has a batch that a curve has, or a class above measured."""
+    labels = [(n, f"a100_{size}gb") for n in (1, 2, 4) for size in (40, 80)]
+    rows = found(Question(latency_s=9.0), *labels, (1, "h100_80gb")).rows
+    assert [row.verdict for row in rows[:6]] == [MEETS] * 6
+    assert all(row.estimate is None for row in rows[:6])
+    taken = {(one.hardware, one.engine, one.point.batch_size) for one in SAMPLES if one.model == "mpt7b"
+             and (one.point.input_len, one.point.output_len) == (512, 64)}  # fmt: skip
+    assert len(rows) > 6
+    for row in rows[6:]:
+        assert row.estimate is not None
+        assert (row.label, row.engine, row.point.batch_size) not in taken
+    tight = found(Question(latency_s=1.73), *labels).rows
+    assert {row.label for row in tight if row.verdict != MEETS} & {
+        row.label for row in tight if row.verdict == MEETS
+    } == set()
+
+
+def test_the_best_whole_batch_is_found() -> None:
+    """One more would not meet; by every whole batch."""
+    target = Question(latency_s=3.0)
+    row = only(found(target, (1, "h100_80gb")).rows)
+    assert row.verdict == ESTIMATED
+    beyond = tuple(range(1, row.point.batch_size + 2))
+    every = [only(found(replace(target, batches=(b,)), (1, "h100_80gb")).rows) for b in beyond[-6:]]
+    assert [one.verdict for one in every] == [ESTIMATED] * 5 + [MAY]
+    least = only(found(Question(tokens_per_s=200.0), (1, "h100_80gb")).rows)
+    below = Question(tokens_per_s=200.0, batches=(least.point.batch_size - 1,))
+    assert least.verdict == ESTIMATED
+    assert only(found(below, (1, "h100_80gb")).rows).verdict == MAY
+
+
+def test_what_does_not_fit_is_told_and_what_ran_out_is_not_tried() -> None:
+    """A model of 70B on one A100 40GB; where 16 ran out, 15 is the most that is tried."""
+    refused = found(Question(), (1, "a100_40gb"), model="llama31_70b", lengths=(128, 32)).refused
+    assert refused == (("1xa100_40gb hf", "one sequence does not fit its memory, as predicted"),)
+    ran_out = [replace(one, latency_s=None) if one.point.batch_size >= 16 else one for one in SAMPLES]
+    question = Question(latency_s=1e6)
+    row = only(found(question, (1, "a100_80gb"), samples=ran_out).rows)
+    assert row.point.batch_size == 15
+
+
+def test_fewest_devices_first() -> None:
+    """Every machine that holds it, by its number; a price ranks by cost."""
+    on = machines([], SAMPLES)
+    rows = look(
+        Question(rank="fewest"), library.model("llama31_70b"), (1000, 200), on, (), (), Estimator(SAMPLES), {}
+    ).rows
+    numbers = [row.devices for row in rows]
+    assert numbers == sorted(numbers)
+    assert {row.label for row in rows if row.devices == 1} == {"1xb200", "1xh200_141gb", "1xmi300x"}
+    prices = {"a100_40gb": 9.0, "a100_80gb": 1.0}
+    two = [(1, library.hardware(device)) for device in prices]
+    question = Question(latency_s=60.0, rank="cost")
+    dear = look(question, library.model("mpt7b"), (512, 65), two, (), (), Estimator(SAMPLES), prices).rows
+    assert [row.label for row in dear] == ["1xa100_80gb", "1xa100_40gb"]
+    first = dear[0]
+    assert first.usd_per_million_tokens == pytest.approx(1.0 / 3600 / first.tokens_per_s * 1e6)
+
+
+def ask(*arguments: str) -> int:
+    """Of the published runs."""
+    return main([str(PUBLISHED), "--estimate", *arguments])
+
+
+def test_the_command_answers_people_and_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    """The measured table unchanged, then estimates; exit code by the first two classes."""
+    common = ["--model", "mpt7b", "--input", "512", "--output", "64", "--latency"]
+    assert main([str(PUBLISHED), *common, "2s"]) == 0
+    measured = capsys.readouterr().out
+    assert ask(*common, "2s", "--hardware", "1xh100_80gb") == 0
+    text = capsys.readouterr().out
+    assert text.startswith(measured)
+    assert "may meet:\n" in text
+    assert ask(*common, "2s", "--hardware", "1xh100_80gb", "--json") == 0
+    values = json.loads(capsys.readouterr().out)
+    row = next(row for row in values["rows"] if row["verdict"] == MAY)
+    assert set(row["estimate"]) == {
+        "latency_s", "low_s", "high_s", "level", "ttft_s", "tpot_s", "novelty", "set_by", "bound_s",
+        "parameters_sha256",
+    }  # fmt: skip
+    assert len(values["answers"]) == 6
+    assert ask("--model", "llama31_8b", "--input", "9", "--output", "9", "--tpot", "1ms") == 1
+    assert "does not meet:\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--tpot", "2"], "--tpot 2: write a time above zero with its unit"),
+        ([], "a target is required: --latency or --throughput, --ttft, --tpot or --fewest-devices"),
+        (["--ttft", "1s", "--tpot", "1s"], "--tpot is not allowed with --ttft: one target at a time"),
+        (["--latency", "1s", "--hardware", "2xa101"], "no device is named 'a101'"),
+        (["--latency", "1s", "--engine", "hv"], "no engine is named 'hv'"),
+        (["--latency", "1s", "--batch", "1,x"], "--batch x: write whole numbers above zero"),
+        (["--latency", "1s", "--input", "0"], "write tokens above zero"),
+        (["--latency", "1s", "--model", "mpt7"], "--model mpt7: neither a run nor yamls/models has it"),
+    ],
+)
+def test_bad_input_is_one_line(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """With exit code 4."""
+    assert ask("--model", "mpt7b", "--input", "512", "--output", "64", *arguments) == 4
+    error = capsys.readouterr().err
+    assert error.startswith("pick: ")
+    assert told in error
+    assert len(error.splitlines()) == 1
+
+
+def test_options_of_estimates_need_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line each."""
+    common = [str(PUBLISHED), "--model", "mpt7b", "--input", "512", "--output", "64"]
+    for extra in (["--tpot", "1s"], ["--fewest-devices"], ["--hardware", "1xl4"]):
+        assert main([*common, *extra]) == 4
+        assert capsys.readouterr().err == f"pick: {extra[0]} goes with --estimate\n"
+
+
+def test_a_model_of_ones_own_needs_its_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From a folder; without them the refusal says how to make them."""
+    source: Any = library.find("models", _node("llama125m")).plain()
+    architecture = {**source["architecture"], "num_hidden_layers": 10}
+    file = tmp_path / "mine.yaml"
+    file.write_text(json.dumps({"architecture": architecture}))
+    asked = ["--model", str(file), "--input", "64", "--output", "8", "--latency", "9s", "--hardware", "1xl4"]
+    assert ask(*asked) == 1
+    assert "fixtures.engines.counting.recount makes them" in capsys.readouterr().out
+    from fixtures.core.cost.stored_counts import architecture_key
+
+    counts = json.loads((ROOT / "yamls" / "counts" / "llama125m.json").read_text())
+    counts["architecture"] = architecture_key(ModelSpec("mine", architecture))
+    (tmp_path / "mine.json").write_text(json.dumps(counts))
+    assert ask(*asked, "--counts", str(tmp_path)) == 0
+    assert "meets, estimated:\n" in capsys.readouterr().out
+
+
+def _node(name: str) -> Any:
+    from fixtures.core.base.node import as_node
+
+    return as_node(name, "")
