@@ -24,7 +24,7 @@ from ci.report.read.samples import Sample, newest, read_samples, recorded_id
 from ci.report.read.speed_ups import first_win
 from ci.tests.conftest import ROOT
 from ci.tests.many_histories import record, run, series
-from ci.tests.report.test_report_figures import value_at
+from ci.tests.report.figures.test_published import value_at
 from fixtures.core.spec.case import Point
 
 HISTORIES, BASELINES = ROOT / "ci" / "histories", ROOT / "ci" / "baselines"
