@@ -9,6 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ci.tests.core.forecast.test_planning import PEAKS, seen
+from fixtures.core.cost.bounds import Peaks
+from fixtures.core.cost.stored_counts import find_counts
 from fixtures.core.forecast.budget import (
     OVER,
     SURE,
@@ -16,9 +19,14 @@ from fixtures.core.forecast.budget import (
     Budget,
     Need,
     left_out_line,
+    needs_of,
     share_s,
     would_leave_out,
 )
+from fixtures.core.forecast.forecast import LOAD_START_S, Planner
+from fixtures.core.forecast.past_runs import Past
+from fixtures.core.spec import library
+from fixtures.core.spec.case import Case, EngineSpec, HardwareSpec, ModelSpec, Point
 
 
 def need(name: str, calls_s: float | None, load_s: float = 0.0, first_s: float = 0.0) -> Need:
@@ -99,16 +107,16 @@ def test_the_expectation_is_corrected_by_what_was_taken() -> None:
     needs = [need("a/1", 10), need("a/2", 30), need("b/1", 20), need("b/2", 20)]
     budget = Budget(200, needs)
     assert budget.begins("a/1", 0, True)
-    budget.ended(20)
+    budget.ended(20)  # and 0 s of further rounds
     # b wants 80 by a's ratio: a has 120 of 200, until 120
     assert not budget.begins("a/2", 61, True)
     assert budget.begins("b/1", 159, True)
-    budget.ended(10)
+    budget.ended(176, more_s=7)
     assert budget.begins("b/2", 189, True)  # 10 s by b's own ratio
     budget = Budget(100, [need("a/1", 10, 5), need("b/1", 10, 5)])
     assert budget.begins("a/1", 0, False)
-    budget.loaded(30)
-    budget.ended(10)
+    assert budget.still_begins(30)
+    budget.ended(40)
     assert not budget.begins("b/1", 61, False)  # 30 s for its load, too
     assert Budget(100, [need("b/1", 10, 5)]).begins("b/1", 61, False)
 
@@ -160,6 +168,10 @@ def test_the_line_names_each_case_and_says_what_to_do() -> None:
     }
     loads = {f"{load}-{point}": load for load, points in ids.items() for point in points}
     left = [i for i in loads if not i.startswith("m-1xcpu-hf-b1")]
+    budget = Budget(90, [Need(i, load, 1, 1) for i, load in loads.items()])
+    assert budget.line() is None
+    budget.left_out += left
+    assert budget.line() == left_out_line(left, loads, 90)
     assert left_out_line(left, loads, 90) == (
         "left out for time (5 of 6 cases, minutes: 1.5): m-1xcpu-hf b2-in2-out3, b4-in2-out3; "
         "n-1xcpu-hf (all 2); o-1xcpu-hf b1-in2-out3; "
@@ -186,7 +198,6 @@ class Run:
                 continue
             if loaded != wants.load_key:
                 self.now_s += load_s
-                budget.loaded(load_s)
                 loaded = wants.load_key
                 if not budget.still_begins(self.now_s):
                     continue
@@ -195,7 +206,7 @@ class Run:
                 if not budget.goes_on(self.now_s, (self.calls - 1) * first_s):
                     continue
                 self.now_s += rest_s
-            budget.ended(check_s + first_s + (rest_s if self.calls > 1 else 0.0))
+            budget.ended(self.now_s)
             self.begun.append(wants.case_id)
         return budget
 
@@ -248,3 +259,46 @@ def test_no_case_begins_that_is_expected_to_end_after_the_limit(run: Run, start_
     total_s = sum(one.calls_s or 0.0 for one in measured) + sum(loads.values())
     assert not measured or start_s + total_s <= run.limit_s * (1 + 1e-9)
     assert would_leave_out(math.inf, needs, start_s) == []
+
+
+CPU = HardwareSpec("cpu", "cpu", memory_bytes=16 * 10**9)
+MPT = library.model("mpt125m")
+
+
+def on_cpu(point: Point, model: ModelSpec = MPT) -> Case:
+    """On one CPU."""
+    return Case(model, CPU, 1, EngineSpec("hf"), point)
+
+
+def test_needs_are_what_a_plan_expects() -> None:
+    """The check and one of eight calls come first; a load is asked for by whichever case begins."""
+    planner = Planner(Past((seen(on_cpu(Point(1, 128, 32)), 0.5),)), calls=8)
+    cases = [on_cpu(Point(1, 128, 32)), on_cpu(Point(2, 128, 32)), on_cpu(Point(10**6, 128, 32))]
+    first, second, short = needs_of(planner, cases)
+    assert first.calls_s is not None
+    assert first.first_s is not None
+    expected = planner.expect(cases[0])
+    assert expected.bound is not None
+    assert first.calls_s == expected.calls_s
+    assert first.calls_s - first.first_s == pytest.approx(7 * expected.bound.total_s / 0.5)
+    assert first.load_s == second.load_s > LOAD_START_S
+    assert (short.calls_s, short.first_s) == (0, 0)  # does not fit in memory: it is not tried
+    (unknown,) = needs_of(planner, [on_cpu(Point(1, 2, 3), ModelSpec("own", {"model_type": "x"}))])
+    assert (unknown.calls_s, unknown.first_s, unknown.load_s) == (None, None, 0)
+
+
+def test_what_a_session_finds_stands_for_what_the_past_said() -> None:
+    """Half the speed, twice the time; a model's counts, too. The same peaks are new once."""
+    case = on_cpu(Point(1, 128, 32))
+    planner = Planner(Past((seen(case, 0.5),)), calls=8)
+    before = planner.expect(case).calls_s
+    assert before is not None
+    assert PEAKS.flops_per_s > 0
+    half = Peaks(PEAKS.flops_per_s / 2, PEAKS.bandwidth_bytes_per_s / 2)
+    assert planner.learn(case, None, half)
+    assert planner.expect(case).calls_s == pytest.approx(2 * before)
+    assert not planner.learn(case, None, half)
+    own = on_cpu(case.point, ModelSpec("own", {"model_type": "x"}))
+    assert planner.expect(own).calls_s is None
+    assert not planner.learn(own, find_counts(MPT, EngineSpec("hf")), None)
+    assert planner.expect(own).bound == planner.expect(case).bound
