@@ -21,7 +21,6 @@ from fixtures.core.forecast.budget import (
     left_out_line,
     needs_of,
     share_s,
-    would_leave_out,
 )
 from fixtures.core.forecast.forecast import LOAD_START_S, Planner
 from fixtures.core.forecast.past_runs import Past
@@ -84,7 +83,7 @@ def test_what_does_not_fit_is_not_begun() -> None:
     assert budget.begins("b/1", 45, False)  # 10 + 40 of the 55 that are left
     assert not budget.begins("b/2", 95, True)
     assert budget.left_out == ["a/2", "b/2"]
-    assert would_leave_out(100, needs) == ["a/2", "b/2"]
+    assert Budget(100, needs).would_leave_out(0) == ["a/2", "b/2"]
 
 
 def test_what_a_model_does_not_use_goes_to_those_after_it() -> None:
@@ -92,7 +91,7 @@ def test_what_a_model_does_not_use_goes_to_those_after_it() -> None:
     budget = Budget(100, [need("a/1", 50), need("b/1", 80), need("b/2", 20)])
     assert budget.begins("a/1", 0, True)
     assert budget.begins("b/1", 5, True)
-    assert would_leave_out(100, [need("a/1", 50), need("b/1", 80)]) == ["b/1"]
+    assert Budget(100, [need("a/1", 50), need("b/1", 80)]).would_leave_out(0) == ["b/1"]
 
 
 def test_what_others_do_not_want_is_ones_own() -> None:
@@ -150,13 +149,16 @@ def test_a_load_and_a_first_call_may_take_three_times_as_long() -> None:
     assert not Budget(100, [need("a/1", 30, 20, 20)]).begins("a/1", 0.1, False)
 
 
-def test_what_is_not_known_begins_while_there_is_time() -> None:
-    """Nothing of it can be expected before it is loaded."""
-    budget = Budget(100, [need("a/1", None), need("a/2", None), need("a/3", None)])
-    assert budget.begins("a/1", 0, False)
-    budget.ended(50)
-    assert budget.begins("a/2", 99, True)
-    assert not budget.begins("a/3", 101, True)
+def test_what_is_not_known_takes_the_mean_of_those_before() -> None:
+    """The first begins while there is time: nothing of it can be expected before it is loaded."""
+    budget = Budget(100, [need(f"a/{number}", None) for number in range(4)])
+    assert budget.begins("a/0", 99, False)
+    budget.ended(101)
+    assert not budget.begins("a/1", 101, True)
+    assert budget.begins("a/2", 90, True)
+    budget.ended(108)
+    assert not budget.begins("a/3", 90.5, True)  # 10 s
+    assert budget.left_out == ["a/1", "a/3"]
 
 
 def test_the_line_names_each_case_and_says_what_to_do() -> None:
@@ -253,12 +255,12 @@ def test_never_more_than_a_fifth_over_and_every_case_is_accounted_for(run: Run) 
 def test_no_case_begins_that_is_expected_to_end_after_the_limit(run: Run, start_s: float) -> None:
     """Whatever its share is; and where all takes what is expected, all ends within the limit."""
     needs = [one[0] for one in run.cases]
-    left_out = would_leave_out(run.limit_s, needs, start_s)
+    left_out = Budget(run.limit_s, needs).would_leave_out(start_s)
     measured = [one for one in needs if one.case_id not in left_out]
     loads = {one.load_key: one.load_s for one in measured}
     total_s = sum(one.calls_s or 0.0 for one in measured) + sum(loads.values())
     assert not measured or start_s + total_s <= run.limit_s * (1 + 1e-9)
-    assert would_leave_out(math.inf, needs, start_s) == []
+    assert Budget(math.inf, needs).would_leave_out(start_s) == []
 
 
 CPU = HardwareSpec("cpu", "cpu", memory_bytes=16 * 10**9)

@@ -27,6 +27,7 @@ from fixtures.core.spec import library
 from fixtures.core.spec.case import Case, EngineSpec, HardwareSpec, ModelSpec, Point
 from fixtures.core.spec.devices.machine import Machine
 from fixtures.core.spec.engine_kinds import KINDS
+from fixtures.engines.counting.kept import KeptCounts
 from fixtures.engines.protocol import Limits
 from fixtures.load.model import Handle
 
@@ -172,7 +173,9 @@ def test_the_device_is_clean_after_a_want_of_memory(faked: pytest.Pytester) -> N
     assert [entry[1] for entry in log if entry[0] == "left"] == [0, 0]
 
 
-def test_a_model_is_gone_before_its_blocks_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_is_gone_before_its_blocks_are_given_back(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """A GPU's allocator keeps them, and another process of this machine would want them."""
     FakeEngine.reset()
     seen: list[int] = []
@@ -184,7 +187,8 @@ def test_a_model_is_gone_before_its_blocks_are_given_back(monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
     monkeypatch.setitem(KINDS, "hf", FAKE_KIND)
     model = ModelSpec("m", {})
-    handle = Handle(replace(CASE, model=model), 17, Limits(60), isolate=False, counts={})
+    counts = KeptCounts(tmp_path, {})
+    handle = Handle(replace(CASE, model=model), 17, Limits(60), isolate=False, counts=counts)
     handle.ready()
     assert len(FakeEngine.weights) == 1
     handle.release()
