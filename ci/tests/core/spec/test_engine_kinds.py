@@ -84,10 +84,11 @@ def test_a_kind_has_a_yaml_of_its_name(kind: str) -> None:
 
 def test_a_record_has_the_versions_of_all_kinds_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each once, in the order of the rows; and those of what runs the tests."""
-    assert list(versions()) == ["torch", "transformers", "deepspeed", "pytest", "pytest-benchmark"]
-    own = replace(KINDS["hf"], libraries=("torch", "own-kernels"))
-    monkeypatch.setitem(KINDS, "own", own)
-    assert libraries() == ("torch", "transformers", "deepspeed", "own-kernels")
+    assert {"torch", "transformers", "deepspeed", "pytest", "pytest-benchmark"} <= versions().keys()
+    assert tuple(versions()) == (*libraries(), "pytest", "pytest-benchmark")
+    monkeypatch.setitem(KINDS, "own", replace(KINDS["hf"], libraries=("torch", "own-kernels")))
+    assert libraries()[-1] == "own-kernels"
+    assert libraries().count("torch") == 1
     assert libraries(["own"]) == ("torch", "own-kernels")
 
 
@@ -99,7 +100,7 @@ def test_a_record_has_the_versions_of_all_kinds_libraries(monkeypatch: pytest.Mo
         ("deepspeed", {"torch", "transformers", "deepspeed"}),
         ("deepspeed_kernels", {"torch", "transformers", "deepspeed"}),
         ("own", {"torch", "own-kernels"}),
-        ("of_a_later_version", {"torch", "transformers", "deepspeed", "own-kernels"}),
+        ("of_a_later_version", {"torch", "transformers", "deepspeed", "own-kernels"}),  # any may count
     ],
 )
 def test_the_gate_tells_versions_of_an_engines_own_libraries_apart(
