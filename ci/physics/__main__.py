@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import yaml
 
-from ci.physics import files
+from ci.physics import files, processors
 from ci.physics.points import elsewhere, published
 from fixtures.core.base.errors import InputError
 from fixtures.core.base.files import write_whole
@@ -43,6 +43,11 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
 def fit(folder: Path, check: bool) -> int:
     """Write the files, or say where they differ."""
     texts = files.texts(files.work_out(published(), elsewhere()))
+    of_cpu = processors.text_of(processors.points())
+    if of_cpu is not None:
+        texts["hf_cpu.yaml"] = of_cpu
+    else:
+        print("physics: hf_cpu.yaml: no better than today's constant, which stays")
     if not check:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():

@@ -25,13 +25,20 @@ WHAT = {
     "tau_s": ("s", "host time of a dispatched operator"),
     "e_flops": ("fraction of peak", "what matrix products reach of the FLOP/s"),
     "e_weights": ("fraction of peak", "what reading weights reaches of the bandwidth"),
-    "e_cache": ("fraction of peak", "what reading and copying the cache reaches, on an A100 80GB"),
-    "e_scores": ("fraction of peak", "what scores and activations reach, on an A100 80GB"),
+    "e_cache": (
+        "fraction of peak",
+        "what reading and copying the cache reaches; with gamma under 1, on an A100 80GB",
+    ),
+    "e_scores": (
+        "fraction of peak",
+        "what scores and activations reach; with gamma under 1, on an A100 80GB",
+    ),
     "gamma": ("exponent", "how far cache and score kernels follow the bandwidth"),
     "alpha_s": ("s", "host time of a collective"),
     "e_link": ("fraction of peak", "what an all-reduce reaches of the link"),
     "p": ("exponent", "how host and device overlap: 1 adds, more is nearer to the larger"),
     "q": ("exponent", "how FLOPs and weights overlap"),
+    "pack": ("times", "how much more often a pass over several tokens reads the weights"),
 }
 OF_SEVERAL = ("alpha_s", "e_link")  # of more than one device
 # Of ln g between machines, at the least: random effects over twelve public set-ups, more than are kept here.
@@ -127,7 +134,7 @@ def work_out(data: Sequence[Datum], others: Sequence[Datum]) -> Result:
             "coverage_model": round(validate.coverage(data, without[MODEL], MODEL), 4),
             "elsewhere": machines["errors"],
         },
-        "fitted_from": [_file(PUBLISHED, len(data))],
+        "fitted_from": [file_of(PUBLISHED, len(data))],
         "validated_on": [
             {
                 "setup": name,
@@ -213,7 +220,8 @@ def _row(setup: str) -> dict[str, str]:
     raise KeyError(setup)
 
 
-def _file(path: Path, points: int) -> dict[str, Any]:
+def file_of(path: Path, points: int) -> dict[str, Any]:
+    """A file that was fitted, with its hash."""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return {"file": str(path.relative_to(CI.parent)), "sha256": digest, "points": points}
 
@@ -229,27 +237,39 @@ def texts(result: Result) -> dict[str, str]:
 
 
 def _text(engine_kind: str, what: str, result: Result, without: Sequence[str]) -> str:
-    spread, values = result.whole.sd_ln, result.whole.parameters
-    contents = {
-        "description": f"{what}; fitted to llm-foundry's published points",
+    names = [name for name in result.whole.sd_ln if name not in without]
+    description = f"{what}; fitted to llm-foundry's published points"
+    return as_text(engine_kind, "gpu", description, names, result.whole, result.contents)
+
+
+def as_text(
+    engine_kind: str,
+    device_kind: str,
+    description: str,
+    names: Sequence[str],
+    whole: Fit,
+    contents: Mapping[str, Any],
+) -> str:
+    """A file, with these parameters of a fit."""
+    values = {
+        "description": description,
         "engine_kind": engine_kind,
-        "device_kind": "gpu",
+        "device_kind": device_kind,
         "parameters": {
             name: {
-                "value": float(f"{getattr(values, name):.6g}"),
-                "sd_ln": round(spread[name], 4),
-                "unit": unit,
-                "what": meaning,
+                "value": float(f"{getattr(whole.parameters, name):.6g}"),
+                "sd_ln": round(whole.sd_ln[name], 4) if name in whole.sd_ln else None,
+                "unit": WHAT[name][0],
+                "what": WHAT[name][1],
             }
-            for name, (unit, meaning) in WHAT.items()
-            if name not in without
+            for name in names
         },
-        **result.contents,
+        **contents,
         "versions": {name: importlib.metadata.version(name) for name in ("numpy", "scipy")},
         "command": COMMAND,
     }
     heading = f"# Written by {COMMAND}; it is not edited by hand. Errors are |predicted / measured - 1|.\n"
-    return heading + yaml.safe_dump(contents, sort_keys=False, width=108, allow_unicode=True)
+    return heading + yaml.safe_dump(values, sort_keys=False, width=108, allow_unicode=True)
 
 
 def differences(old: Any, new: Any, place: str = "") -> list[str]:

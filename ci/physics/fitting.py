@@ -27,6 +27,15 @@ PRIORS: dict[str, tuple[float, float]] = {
     "p": (3.0, 0.5),
     "q": (1.5, 0.5),
 }
+# Host and device of a CPU are one processor, so that nothing overlaps, and its kernels follow its memory.
+CPU_PRIORS: dict[str, tuple[float, float]] = {
+    "tau_s": (10e-6, 1.0),
+    "e_flops": (0.7, 0.5),
+    "e_weights": (0.7, 0.5),
+    "e_cache": (0.5, 1.0),
+    "e_scores": (0.5, 1.0),
+    "pack": (3.0, 1.0),
+}
 POINT_SD = 0.05  # of ln t about the formula
 OUTLIER = 1.5  # deviations beyond which a point counts by its distance, not by the square
 
@@ -39,19 +48,26 @@ class Fit:
     sd_ln: Mapping[str, float]
 
 
+@dataclass(frozen=True)
+class Form:
+    """What is fitted, by its priors, and what stays as in `fixed`."""
+
+    priors: Mapping[str, tuple[float, float]]
+    fixed: Parameters
+
+
+GPU = Form(PRIORS, Parameters())
+CPU = Form(CPU_PRIORS, Parameters(p=1.0, q=1.0, gamma=1.0))
+
+
 def fit(
-    works: Sequence[Work],
-    seconds: Sequence[float],
-    priors: Mapping[str, tuple[float, float]] | None = None,
-    fixed: Parameters | None = None,
-    start: Parameters | None = None,
+    works: Sequence[Work], seconds: Sequence[float], form: Form = GPU, start: Parameters | None = None
 ) -> Fit:
-    """The most probable parameters; those without a prior stay as in `fixed`.
+    """The most probable parameters.
 
     Loss: scipy's soft_l1 (Huber, smooth). The search starts at the priors, or at `start`.
     """
-    priors, fixed = priors or PRIORS, fixed or Parameters()
-    names = list(priors)
+    priors, names = form.priors, list(form.priors)
     middle = np.log([priors[name][0] for name in names])
     wide = np.array([priors[name][1] for name in names])
     groups = _alike(works)
@@ -59,7 +75,7 @@ def fit(
 
     def parameters(x: Any) -> Parameters:
         values = {name: float(np.exp(value)) for name, value in zip(names, x, strict=True)}
-        return replace(fixed, **values)
+        return replace(form.fixed, **values)
 
     def residuals(x: Any) -> Any:
         predicted = np.empty(len(works))

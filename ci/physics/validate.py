@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ci.physics.fitting import Fit, fit, predicted
+from ci.physics.fitting import GPU, Fit, Form, fit, predicted
 from ci.physics.points import Datum
 from fixtures.core.estimate.machine import Machine, calibrated, shares
 from fixtures.core.estimate.physics import Physics
@@ -46,10 +46,10 @@ def seconds(data: Sequence[Datum]) -> Any:
     return np.array([one.seconds for one in data])
 
 
-def fitted(data: Sequence[Datum], start: Fit | None = None) -> Fit:
+def fitted(data: Sequence[Datum], start: Fit | None = None, form: Form = GPU) -> Fit:
     """The parameters of these points."""
     begin = None if start is None else start.parameters
-    return fit([one.work for one in data], [one.seconds for one in data], start=begin)
+    return fit([one.work for one in data], [one.seconds for one in data], form, begin)
 
 
 def expected(data: Sequence[Datum], of: Fit) -> Any:
@@ -57,11 +57,11 @@ def expected(data: Sequence[Datum], of: Fit) -> Any:
     return predicted([one.work for one in data], of.parameters)
 
 
-def leave_out(data: Sequence[Datum], left_out: str, whole: Fit) -> Any:
+def leave_out(data: Sequence[Datum], left_out: str, whole: Fit, form: Form = GPU) -> Any:
     """Each point's seconds by a fit without its group."""
     found = np.empty(len(data))
     for inside, outside in split(data, left_out):
-        of = fitted([data[i] for i in outside], whole)
+        of = fitted([data[i] for i in outside], whole, form)
         found[inside] = expected([data[i] for i in inside], of)
     return found
 

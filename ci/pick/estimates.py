@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 
 from ci.pick.answers import usd_per_million_tokens
 from ci.report.read.samples import PUBLISHED, Curve, Sample
-from fixtures.core.base.values import part, text
+from fixtures.core.base.values import part, positive, text
+from fixtures.core.cost.bounds import Peaks
 from fixtures.core.cost.memory import largest_batch, predict, room_bytes
 from fixtures.core.cost.stored_counts import Counts, find_counts
 from fixtures.core.estimate.estimate import (
@@ -107,7 +109,22 @@ class Estimator:
         physics = read_physics(case.engine.kind, case.hardware.kind)
         if physics is None:
             return estimate(case, None, None, Known())
-        return estimate(case, self.counts_of(case.model, case.engine), physics, self.known(case, physics))
+        counts, known = self.counts_of(case.model, case.engine), self.known(case, physics)
+        return estimate(case, counts, physics, known, self.peaks(case))
+
+    def peaks(self, case: Case) -> Peaks | None:
+        """The datasheet's; of a CPU the medians of those measured beside its samples in the same dtype."""
+        if case.hardware.kind != "cpu":
+            return peaks_of(case)
+        found = [
+            (flops, bandwidth)
+            for one in self.samples
+            if one.device == case.hardware.name and engine_of(one).product_dtype == case.engine.product_dtype
+            for peaks in (part(part(part(one.record, "limits"), "peaks"), "measured"),)
+            if (flops := positive(peaks.get("flops_per_s")))
+            and (bandwidth := positive(peaks.get("bandwidth_bytes_per_s")))
+        ]
+        return Peaks(*map(statistics.median, zip(*found, strict=True))) if found else None
 
     def refusal(self, case: Case) -> str | None:
         """Why a case is not estimated whatever its batch; None where it may be."""
@@ -149,14 +166,14 @@ class Estimator:
         """A measured sample for the formula; None where its model has no counts."""
         model, engine = model_of(one), engine_of(one)
         counts = self.counts_of(model, engine)
-        peaks = peaks_of(Case(model, hardware, one.devices, engine, one.point))
+        peaks = self.peaks(Case(model, hardware, one.devices, engine, one.point))
         if counts is None or counts.dispatch is None or peaks is None:
             return None
         devices = Devices(
-            peaks.flops_per_s / one.devices,
-            peaks.bandwidth_bytes_per_s / one.devices,
+            peaks.flops_per_s / one.machines,
+            peaks.bandwidth_bytes_per_s / one.machines,
             hardware.link_bytes_per_s or 1.0,
-            one.devices,
+            one.machines,
         )
         shape = (one.point.batch_size, one.point.input_len, one.point.output_len)
         return Work(Model.of(counts.work, counts.dispatch), devices, *shape, engine.use_cache)
@@ -318,6 +335,9 @@ def _estimated(
     if reason is not None:
         return reason
     largest = _largest(case, estimator, curve)
+    if largest is None and not question.batches:
+        return f"device {case.hardware.name}: its memory is not known; name batches by --batch"
+    largest = _MOST if largest is None else largest
     if largest < 1:
         return "one sequence does not fit its memory, as predicted"
     measured = {one.point.batch_size for one in curve.samples} if curve else set()
@@ -376,11 +396,11 @@ def _refine(
             at(good)
 
 
-def _largest(case: Case, estimator: Estimator, curve: Curve | None) -> int:
-    """The most sequences that the memory holds as predicted, and fewer than ran out of it."""
+def _largest(case: Case, estimator: Estimator, curve: Curve | None) -> int | None:
+    """The most sequences that the memory holds as predicted, and fewer than ran out; None where not known."""
     counts, room = estimator.counts_of(case.model, case.engine), room_bytes(case.hardware, case.devices)
     if counts is None or room is None:
-        return 0
+        return None
 
     def needed(batch: int) -> int:
         at = replace(case.point, batch_size=batch)

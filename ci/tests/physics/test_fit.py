@@ -12,14 +12,14 @@ import yaml
 
 from ci.physics import files, fitting, validate
 from ci.physics.__main__ import main
-from ci.physics.fitting import PRIORS, fit, predicted
+from ci.physics.fitting import PRIORS, Form, fit, predicted
 from ci.physics.points import ELSEWHERE, PUBLISHED, elsewhere, published
 from fixtures.core.base.errors import InputError
 from fixtures.core.estimate.formula import Parameters
 from fixtures.core.estimate.physics import FOLDER, Physics, read_physics
 
 DATA = published()
-FLAT = {name: (middle, 10.0) for name, (middle, _) in PRIORS.items()}
+FLAT = Form({name: (middle, 10.0) for name, (middle, _) in PRIORS.items()}, Parameters())
 
 
 def test_the_published_points_are_138_on_27_curves() -> None:
@@ -38,7 +38,7 @@ def test_planted_parameters_come_back() -> None:
         e_link=0.4, p=3.0, q=2.2,
     )  # fmt: skip
     works = [one.work for one in DATA]
-    found = fit(works, predicted(works, planted), priors=FLAT).parameters
+    found = fit(works, predicted(works, planted), FLAT).parameters
     for name in PRIORS:
         assert getattr(found, name) == pytest.approx(getattr(planted, name), rel=0.02), name
 
@@ -66,7 +66,7 @@ def test_the_kept_parameters_are_those_of_a_new_fit() -> None:
             )
             assert spread == pytest.approx(whole.sd_ln[name], rel=1e-2)
         kept = yaml.safe_load((FOLDER / f"{kind}_gpu.yaml").read_text())
-        assert kept["fitted_from"] == [files._file(PUBLISHED, 138)]
+        assert kept["fitted_from"] == [files.file_of(PUBLISHED, 138)]
     assert read_physics("hf_tp", "gpu") is None
 
 
@@ -142,6 +142,6 @@ def test_a_new_fit_gives_the_files(capsys: pytest.CaptureFixture[str], tmp_path:
 
 def test_the_norms_and_the_priors_are_of_known_parameters() -> None:
     """Each fitted parameter has a unit and a meaning."""
-    assert set(files.WHAT) == set(PRIORS) == set(fitting.PRIORS)
+    assert set(files.WHAT) == {*PRIORS, *fitting.CPU_PRIORS}
     assert isinstance(read_physics("hf", "gpu"), Physics)
     assert replace(Parameters(), tau_s=1.0).tau_s == 1.0

@@ -1,0 +1,47 @@
+"""The tables of ci/physics/README.md, out of yamls/physics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ci.docs import physics
+from ci.docs.physics import BEGIN, END, README, main, tables, with_tables
+from fixtures.core.estimate.physics import FOLDER
+
+
+def test_the_readme_has_the_tables_of_now() -> None:
+    """As `python -m ci.docs.physics` writes them."""
+    assert main(["--check"]) == 0
+
+
+def test_a_table_says_what_a_file_has() -> None:
+    """By hand, of the row of a machine left out and of a parameter."""
+    kept = yaml.safe_load((FOLDER / "deepspeed_gpu.yaml").read_text())
+    row = kept["errors"]["left_out"]["hardware"]
+    today, formula = (
+        " / ".join(f"{100 * row[whose][key]:.1f}" for key in ("median", "p90", "worst"))
+        for whose in ("today", "physics")
+    )
+    assert f"| one machine | 6 | {today} | {formula} |" in tables()
+    assert f"| `tau_s` | {kept['parameters']['tau_s']['value']:.3g} | " in tables()
+
+
+def test_a_table_that_is_old_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 1 until it is written; 2 for other arguments; marks are needed."""
+    readme = tmp_path / "README.md"
+    readme.write_text(f"a\n{BEGIN}\nold\n{END}\nb\n")
+    monkeypatch.setattr(physics, "README", readme)
+    assert main(["--check"]) == 1
+    assert "run python -m ci.docs.physics" in capsys.readouterr().err
+    assert main([]) == 0
+    assert main(["--check"]) == 0
+    assert readme.read_text().startswith("a\n")
+    assert main(["--chek"]) == 2
+    with pytest.raises(ValueError, match="has no lines"):
+        with_tables("nothing")
+    assert README.is_file()
