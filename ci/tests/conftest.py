@@ -28,6 +28,11 @@ def pytest_make_parametrize_id(val: object) -> str | None:
     return None
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow ones first: what begins last decides how long one process waits for another."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 def pytest_collection_finish() -> None:
     """What is imported by now stays: a test that collects garbage need not go through torch's objects too."""
     gc.collect()
