@@ -78,7 +78,7 @@ def _judge(words: Sequence[str]) -> int:
     read = [read_history(file) for file in find_histories(option.run)]
     runs, said = once(read)
     for run in runs:
-        if not (run.measured or run.outcomes or run.failed):
+        if not (run.measured or run.outcomes or run.failed or run.left_out):
             raise InputError(f"{run.file}: has no case of this suite; name another run")
     machines = dict.fromkeys(machine_of(run) for run in runs) if option.baseline is None else ()
     paths = option.baseline or [folder for one in machines for folder in folders_of(one, BASELINES)]

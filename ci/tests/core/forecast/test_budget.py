@@ -78,6 +78,8 @@ def test_what_does_not_fit_is_not_begun() -> None:
     ]
     budget = Budget(100, needs)
     assert budget.begins("a/1", 0, False)
+    assert budget.still_begins(10)
+    budget.ended(40)
     assert not budget.begins("a/2", 40, True)
     assert budget.begins("a/3", 40, True)
     assert budget.begins("b/1", 45, False)  # 10 + 40 of the 55 that are left
@@ -94,11 +96,38 @@ def test_what_a_model_does_not_use_goes_to_those_after_it() -> None:
     assert Budget(100, [need("a/1", 50), need("b/1", 80)]).would_leave_out(0) == ["b/1"]
 
 
+def second_begins(seconds: float, *others: Need) -> bool:
+    """Whether a second case of a model begins at once in 100 s, the first having taken no time."""
+    budget = Budget(100, [need("a/0", 0), need("a/1", seconds), *others])
+    assert budget.begins("a/0", 0, True)
+    budget.ended(0)
+    return budget.begins("a/1", 0, True)
+
+
 def test_what_others_do_not_want_is_ones_own() -> None:
-    """The first may take 90 of 100 s, because 10 are enough for the other; not 91."""
-    assert Budget(100, [need("a/1", 90), need("b/1", 10)]).begins("a/1", 0, True)
-    assert not Budget(100, [need("a/1", 91), need("b/1", 10)]).begins("a/1", 0, True)
-    assert not Budget(100, [need("a/1", 51), need("b/1", None)]).begins("a/1", 0, True)  # half is b's
+    """A model may take 90 of 100 s, because 10 are enough for the other; not 91."""
+    assert second_begins(90, need("b/1", 10))
+    assert not second_begins(91, need("b/1", 10))
+    assert second_begins(50, need("b/1", None))
+    assert not second_begins(51, need("b/1", None))  # half is b's
+
+
+def test_the_first_case_of_a_model_comes_before_the_last_models() -> None:
+    """Four models, 25 s each: the first one's case takes 51, then three share what is left."""
+    budget = Budget(100, [need(f"{model}/{i}", 51 if model == "a" else 20) for model in "abcd" for i in "01"])
+    assert budget.begins("a/0", 0, True)
+    assert budget.goes_on(10, 41)
+    budget.ended(51)
+    assert not budget.begins("a/1", 51, True)
+    assert budget.begins("b/0", 51, True)  # 49 for three
+    budget.ended(71)
+    assert not budget.begins("b/1", 71, True)
+    assert budget.begins("c/0", 71, True)
+    budget.ended(91)
+    assert not budget.begins("c/1", 91, True)
+    assert not budget.begins("d/0", 91, True)
+    assert Budget(100, [need("a/1", 100), need("b/1", 1)]).begins("a/1", 0, True)
+    assert not Budget(100, [need("a/1", 101), need("b/1", 1)]).begins("a/1", 0, True)
 
 
 def test_the_expectation_is_corrected_by_what_was_taken() -> None:
@@ -124,7 +153,7 @@ def test_a_new_expectation_takes_the_place_of_the_old_one() -> None:
     """Of what is to come, for everybody's share, and of the case that has begun, now that it is loaded."""
     budget = Budget(100, [need("a/1", 10), need("a/2", 40), need("b/1", None)])
     assert budget.begins("a/1", 0, True)
-    budget.expect(need("a/1", 60))
+    budget.expect(need("a/1", 96))
     assert not budget.still_begins(5)
     budget.expect(need("b/1", 10))
     assert budget.begins("a/2", 5, True)
@@ -135,10 +164,14 @@ def test_a_new_expectation_takes_the_place_of_the_old_one() -> None:
 def test_a_first_call_tells_of_the_others() -> None:
     """In a share of 50 s: it may end at 60, where each further call takes a quarter more than the first."""
     for rest_s, goes_on in ((28, True), (29, False)):
-        budget = Budget(100, [need("a/1", 10), need("b/1", None)])
+        needs = [need("a/0", 0), need("a/1", 10), need("a/2", 5), need("b/1", None)]
+        budget = Budget(100, needs)
+        assert budget.begins("a/0", 0, True)
+        budget.ended(0)
         assert budget.begins("a/1", 0, True)
         assert budget.goes_on(25, rest_s) is goes_on
         assert budget.left_out == ([] if goes_on else ["a/1"])
+        assert budget.begins("a/2", 25, True) is goes_on  # 5 s are 27 by what is known of the other
     assert budget.has_time(40, 10)
     assert not budget.has_time(40, 11)
 
