@@ -6,12 +6,11 @@ import json
 import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from fixtures.core.base.files import write_whole
-from fixtures.core.spec.splitting import TRIED
+from fixtures.core.spec.splitting import TRIED, release
 
 FILE = Path(__file__).with_name("census.json")
 ENGINES = ("hf", "deepspeed", "hf_tp")
@@ -28,13 +27,7 @@ Findings = dict[str, dict[str, dict[str, Any]]]  # type -> engine -> finding
 
 def installed() -> dict[str, str | None]:
     """The versions of what is tried."""
-    found: dict[str, str | None] = {}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package).partition("+")[0]
-        except metadata.PackageNotFoundError:
-            found[package] = None
-    return found
+    return {name: release(name) for name in PACKAGES}
 
 
 class Census:
