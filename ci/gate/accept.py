@@ -12,7 +12,6 @@ from ci.gate.verdicts import RED, judge
 from fixtures.core.base.errors import InputError, one_of
 from fixtures.core.base.files import write_whole
 from fixtures.core.base.text import printable
-from fixtures.core.base.values import part, text
 from fixtures.core.store.history import History
 from fixtures.core.store.slim import as_text, slim
 
@@ -31,7 +30,7 @@ def hardware_of(run: History) -> str:
 
     Of a run in which nothing was measured it is that of the first case that was to be.
     """
-    labels = {text(part(one.record, "machine"), "label") or "" for one in run.measured}
+    labels = {one.record.machine.label or "" for one in run.measured}
     if not labels:
         labels = {case_id.split("-")[1] for case_id in (*run.outcomes, *run.failed) if "-" in case_id}
         labels = {min(labels)} if labels else set()
@@ -57,9 +56,9 @@ def refusals(run: History, baseline: Sequence[History]) -> dict[str, str]:
         found["partial"] = f"{len(missing)}, such as {missing[0]}"
     if run.failed:
         found["failed"] = f"{len(run.failed)}, such as {min(run.failed)}"
-    if run.commit.get("dirty") is not False or not text(run.commit, "id"):
-        found["dirty"] = str(text(run.commit, "id"))[:12]
-    contended = [one.case_id for one in run.measured if any(part(one.record, "state").get("disturbed") or [])]
+    if run.commit.dirty is not False or not run.commit.id:
+        found["dirty"] = str(run.commit.id)[:12]
+    contended = [one.case_id for one in run.measured if one.record.state and any(one.record.state.disturbed)]
     if contended:
         found["contended"] = f"of {len(contended)} cases, such as {contended[0]}"
     red = [one.case_id for one in judge([run], baseline) if one.word in RED] if baseline else []
@@ -103,7 +102,7 @@ def accept(
     values = json.loads(run.file.read_text(encoding="utf-8")) | {"epoch": epoch}
     if new_epoch is not None:
         values["epoch_why"] = printable(new_epoch)
-    values = slim(values, medians, fingerprint)
+    values = slim(values, medians, {one.case_id: fingerprint(one.record) for one in run.measured})
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, as_text(values).encode())
     return file

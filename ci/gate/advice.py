@@ -7,7 +7,6 @@ import statistics
 from collections.abc import Sequence
 
 from ci.gate.verdicts import Verdict, Word
-from fixtures.core.base.values import text
 from fixtures.core.store.history import History
 
 _NAMED = 4  # cases in a command; of more, what they have in common would choose too many
@@ -19,7 +18,7 @@ def advice(verdicts: Sequence[Verdict], runs: Sequence[History], baseline: Seque
     if not verdicts:
         return []
     newest = baseline[-1]
-    commit = text(newest.commit, "id")
+    commit = newest.commit.id
     said = [
         f"compared: {_runs(len(runs), 'new')} with {_runs(len(baseline), 'stored')}, the newest of "
         f"{newest.taken[:19] or 'unknown time'}, commit {(commit or 'unknown')[:12]}"

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
-from fixtures.core.base.values import part
+from fixtures.core.result.record import Record
 
 _COUNTED = ("parameters", "parameter_bytes", "attention", "vocab_size", "graph_breaks")
+_TOKENS = ("batch_size", "input_len", "output_len")
+_LIBRARIES = ("torch", "transformers")  # other versions of them call other operators for the same work
 
 
-def counters(record: Mapping[str, Any]) -> dict[str, Any]:
+def counters(record: Record) -> dict[str, Any]:
     """By name: parameters and bytes, FLOPs and bytes of the work, operators, tokens, what attention ran."""
-    case = part(record, "case")
-    flat = [one for name in ("work", "operators") for one in _flat(part(record, name), name)]
-    tokens = {name: case.get(name) for name in ("batch_size", "input_len", "output_len")}
-    return {**{name: record[name] for name in _COUNTED if name in record}, **tokens, **dict(flat)}
+    found = {name: getattr(record, name) for name in _COUNTED}
+    found |= {name: getattr(record.case, name) or None for name in _TOKENS}
+    work = {} if record.work is None else asdict(record.work)
+    found |= dict(_flat(work, "work")) | dict(_flat(record.operators or {}, "operators"))
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _flat(values: Mapping[str, Any], name: str) -> Iterator[tuple[str, Any]]:
@@ -26,29 +30,36 @@ def _flat(values: Mapping[str, Any], name: str) -> Iterator[tuple[str, Any]]:
             yield f"{name} {key}", value
 
 
-def changed(run: Mapping[str, Any], baseline: Mapping[str, Any]) -> str | None:
-    """The first counter of both that differs, and both values; None where all are the same.
+def changed(run: Record | None, baseline: Record | None) -> str | None:
+    """The first counter of both that differs, and both values; None where all are the same, or unknown.
 
-    Other versions of torch and transformers call other operators for the same work, which is no finding.
+    Operators are compared between the same versions of torch and transformers alone.
     """
+    if run is None or baseline is None or _is_alike(run, baseline):
+        return None
     ours, theirs = counters(run), counters(baseline)
-    same_library = all(_version(run, name) == _version(baseline, name) for name in ("torch", "transformers"))
-    for name in ours:
+    same_library = all(run.versions.get(name) == baseline.versions.get(name) for name in _LIBRARIES)
+    for name, value in ours.items():
         if name.startswith("operators") and not same_library:
             continue
-        if name in theirs and ours[name] != theirs[name]:
-            return f"{name} is {str(ours[name])[:60]}, and was {str(theirs[name])[:60]}"
+        if name in theirs and value != theirs[name]:
+            return f"{name} is {str(value)[:60]}, and was {str(theirs[name])[:60]}"
     return None
 
 
-def missing(run: Mapping[str, Any], baseline: Mapping[str, Any]) -> str | None:
+def missing(run: Record, baseline: Record) -> str | None:
     """The first counter that the baseline has and the run lacks; None where it has all of them."""
+    if _is_alike(run, baseline):
+        return None
     ours = counters(run)
-    return next(
-        (name for name, value in counters(baseline).items() if value is not None and ours.get(name) is None),
-        None,
+    return next((name for name in counters(baseline) if name not in ours), None)
+
+
+def _is_alike(run: Record, baseline: Record) -> bool:
+    """Whether no counter can differ: to look at each takes far longer."""
+    return (
+        run.operators == baseline.operators
+        and run.work == baseline.work
+        and all(getattr(run, name) == getattr(baseline, name) for name in _COUNTED)
+        and all(getattr(run.case, name) == getattr(baseline.case, name) for name in _TOKENS)
     )
-
-
-def _version(record: Mapping[str, Any], library: str) -> Any:
-    return part(record, "versions").get(library)

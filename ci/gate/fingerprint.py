@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fixtures.core.base.values import part
+from fixtures.core.result.record import Record
 from fixtures.core.spec.arch.same import fingerprint as fingerprint_of
 from fixtures.core.spec.engine_kinds import KINDS, OPTIONS
 
@@ -14,28 +14,27 @@ _RUNS_THEM = ("pytest", "pytest-benchmark")
 _PROTOCOL = ("rounds", "warmup_rounds", "seed")
 
 
-def fingerprint(record: Mapping[str, Any]) -> dict[str, Any]:
+def fingerprint(record: Record) -> dict[str, Any]:
     """By field: the model, engine, machine, versions and protocol of a record, as far as it has them.
 
     The versions are those of the libraries that its kind of engine depends on; of a kind that is not known
     here, of all that it has.
     """
-    case, machine = part(record, "case"), part(record, "machine")
-    engine, versions, protocol = part(case, "engine"), part(record, "versions"), part(record, "protocol")
-    kind = str(engine.get("kind"))
+    case, machine, versions = record.case, record.machine, record.versions
+    kind = case.engine.kind
     libraries = KINDS[kind].libraries if kind in KINDS else [n for n in versions if n not in _RUNS_THEM]
     return {
-        "model": {name: value for name, value in part(case, "model").items() if name != "hub"},
-        **{f"engine {name}": engine.get(name) for name in _ENGINE},
-        "device": machine.get("reported_name"),
-        "devices": case.get("devices"),
-        "driver": machine.get("driver"),
-        "cuda": record.get("cuda"),
-        "cores": machine.get("cores"),
-        "threads": record.get("threads"),
-        "isolated": bool(record.get("isolated")),
+        "model": {name: value for name, value in case.model.as_dict().items() if name != "hub"},
+        **{f"engine {name}": getattr(case.engine, name) for name in _ENGINE},
+        "device": machine.reported_name,
+        "devices": case.devices,
+        "driver": machine.driver,
+        "cuda": record.cuda,
+        "cores": machine.cores,
+        "threads": record.threads,
+        "isolated": bool(record.isolated),
         **{name: versions.get(name) for name in libraries},
-        **{f"protocol {name}": protocol.get(name) for name in _PROTOCOL},
+        **{f"protocol {name}": getattr(record.protocol, name) for name in _PROTOCOL},
     }
 
 

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from ci.gate.accept import hardware_of
 from fixtures.core.base.names import ascii_slug
-from fixtures.core.base.values import count, part, text
 from fixtures.core.store.history import History, read_accepted
 
 _CPU = "cpu"
@@ -44,9 +43,8 @@ def machine_of(run: History) -> Machine:
     """The machine of a run; raises InputError for one of several machines, or of none."""
     label = hardware_of(run)
     for one in run.measured:
-        machine = part(one.record, "machine")
-        cores = count(machine, "cores") if text(machine, "device") == _CPU else None
-        return Machine(label, text(machine, "reported_name"), cores)
+        machine = one.record.machine
+        return Machine(label, machine.reported_name, machine.cores if machine.device == _CPU else None)
     return Machine(label, None, None)
 
 

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from fixtures.core.base.errors import InputError
+from fixtures.core.result.record import Record
 from fixtures.core.store.history import read_history
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,7 +32,7 @@ class Took:
     """Of a case in one process: log of its median seconds, None where it ran out of memory; its record."""
 
     log_s: float | None
-    record: Mapping[str, Any]
+    record: Record | None
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Side:
         for case_id in ids:
             own = self._own(case_id)
             if own in run.outcomes:
-                found[case_id] = Took(None, {})
+                found[case_id] = Took(None, None)
             elif own in measured and (median_s := measured[own].median_s) is not None:
                 found[case_id] = Took(math.log(median_s), measured[own].record)
         return found

@@ -24,8 +24,7 @@ from numpy.typing import NDArray
 from ci.gate.arguments import Parser
 from ci.gate.fingerprint import difference, fingerprint
 from fixtures.core.base.errors import InputError
-from fixtures.core.base.values import part, text
-from fixtures.core.spec.model_names import Recorded, suffixes
+from fixtures.core.spec.model_names import suffixes
 from fixtures.core.store.history import History, Measured
 from fixtures.core.store.runs import read_runs
 
@@ -71,11 +70,11 @@ def changes(runs: Sequence[History]) -> tuple[list[Change], int, int]:
     """
     lines: dict[tuple[str, Any], list[tuple[History, Measured, float]]] = {}
     every = [(run, one) for run in sorted(runs, key=lambda one: one.taken) for one in run.measured]
-    told = suffixes([Recorded.of(one.record) for _, one in every])
+    told = suffixes([one.record.identity for _, one in every])
     for (run, one), suffix in zip(every, told, strict=True):
         if one.median_s is not None:
             case_id = f"{one.case_id}, {suffix}" if suffix else one.case_id
-            device = text(part(one.record, "machine"), "reported_name")
+            device = one.record.machine.reported_name
             lines.setdefault((case_id, device), []).append((run, one, math.log(one.median_s)))
     found: list[Change] = []
     followed = 0
@@ -98,7 +97,7 @@ def table(found: Sequence[Change]) -> list[str]:
     """Lines of a Markdown table, which reads well in a terminal too."""
     lines = ["| case | since | commit | after / before | differs |", "| --- | --- | --- | --- | --- |"]
     for one in found:
-        commit = (text(one.run.commit, "id") or "-")[:12]
+        commit = (one.run.commit.id or "-")[:12]
         name = one.case_id.replace("|", "\\|")
         lines.append(
             f"| {name} | {one.run.taken[:19] or '-'} | {commit} | {one.ratio:.3f} | "

@@ -135,7 +135,7 @@ def _worst_of(
     of = f" in {{}} of {len(runs)} runs" if len(runs) > 1 else ""
     short = [run for run in runs if case_id in run.outcomes]
     if short:
-        detail = str(short[0].outcomes[case_id].get("detail"))[:200]
+        detail = short[0].outcomes[case_id].detail[:200]
         return Word.OUT_OF_MEMORY, f"out of memory{of.format(len(short))}: {detail}"
     failed = [run for run in runs if case_id in run.failed]
     if failed:

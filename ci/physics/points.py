@@ -64,14 +64,14 @@ def published(file: Path = PUBLISHED) -> list[Datum]:
     """The points of llm-foundry's figures; the code of 2023 ran the output head on every position."""
     found = []
     for one in read_history(file).measured:
-        record = one.record
-        case, engine = record["case"], record["case"]["engine"]
-        spec = EngineSpec(engine["name"], engine["kind"], engine["dtype"], engine["attention"])
-        point = Point(case["batch_size"], case["input_len"], case["output_len"])
-        model, hardware = library.model(case["model"]["name"]), library.hardware(case["device"])
-        whole = Case(model, hardware, case["devices"], spec, point)
-        figures = tuple(record["provenance"]["figures"])
-        found.append(_datum(whole, record["latency_mean_s"], True, "e2e", FOLDER, figures, "published"))
+        record, case = one.record, one.record.case
+        engine = case.engine
+        spec = EngineSpec(engine.name, engine.kind, engine.dtype or "", engine.attention or "")
+        point = Point(case.batch_size, case.input_len, case.output_len)
+        model, hardware = library.model(case.model.name), library.hardware(case.device)
+        whole = Case(model, hardware, case.devices, spec, point)
+        figures = record.provenance.figures if record.provenance else ()
+        found.append(_datum(whole, record.latency_mean_s or 0.0, True, "e2e", FOLDER, figures, "published"))
     return found
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from ci.report.read.cases import latency_of
 from ci.report.read.samples import Sample
 from fixtures.core.base.text import significant
-from fixtures.core.base.values import part, positive, text
+from fixtures.core.result.record import Limits, Split
 from fixtures.core.store.history import History
 
 MOST_ROWS = 400  # a comment on GitHub has 65,536 characters
@@ -46,9 +46,9 @@ def _emulated(samples: Sequence[Sample]) -> list[str]:
     """What dtypes were emulated, each once on a device: with it, not by the engine, such cases are slow."""
     found: dict[tuple[str, str | None], str] = {}
     for one in samples:
-        peaks = part(part(one.record, "limits"), "peaks")
-        if said := text(peaks, "emulated"):
-            found.setdefault((one.kind, text(peaks, "dtype")), said[:300])
+        peaks = (one.record.limits or Limits()).peaks
+        if peaks.emulated:
+            found.setdefault((one.kind, peaks.dtype), peaks.emulated[:300])
     return list(found.values())
 
 
@@ -60,10 +60,10 @@ def table(samples: Sequence[Sample]) -> str:
 
 
 def _cells(one: Sample) -> list[str]:
-    limits, split, point = part(one.record, "limits"), part(one.record, "split"), one.point
+    split, point = one.record.split or Split(), one.point
     found = latency_of(one)
-    of_bound = positive(limits.get("of_bound"))
-    ttft, tpot = positive(split.get("ttft_s")), positive(split.get("tpot_s"))
+    of_bound = (one.record.limits or Limits()).of_bound
+    ttft, tpot = split.ttft_s, split.tpot_s
     interval = found and found.low and found.high and f"{significant(found.low)}-{significant(found.high)}"
     return [
         *map(escaped, (one.model, one.hardware, one.engine)),

@@ -12,7 +12,6 @@ from ci.report.read.cases import memory_bytes
 from ci.report.read.predicted import predicted_bytes
 from ci.report.read.samples import Sample, grouped
 from fixtures.core.base.text import significant
-from fixtures.core.base.values import positive
 
 MEMORY = "memory"
 _GB = 1e9
@@ -53,7 +52,7 @@ def _points(one: Sample) -> Iterator[dict[str, Any]]:
     look = PREDICTED
     if one.latency_s is None:
         look = RAN_OUT
-        predicted = positive(one.record.get("needed_bytes")) or predicted or memory_bytes(one)
+        predicted = (one.outcome and one.outcome.needed_bytes) or predicted or memory_bytes(one)
     for source, shown, amount in ((one.source, one.source, _peak_bytes(one)), (PREDICTED, look, predicted)):
         if amount is not None:
             values = {"batch_size": one.point.batch_size, "memory_gb": amount / _GB, "look": shown}
@@ -61,7 +60,7 @@ def _points(one: Sample) -> Iterator[dict[str, Any]]:
 
 
 def _peak_bytes(one: Sample) -> float | None:
-    return None if one.latency_s is None else positive(one.record.get("peak_memory_bytes"))
+    return None if one.latency_s is None else one.record.peak_memory_bytes or None
 
 
 def _edge(group: Sequence[Sample]) -> list[dict[str, Any]]:

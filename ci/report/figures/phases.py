@@ -10,7 +10,7 @@ from ci.report.draw.figure import DOTTED, Cases, Figure, line, point
 from ci.report.figures.latency import machine
 from ci.report.read.cases import Seconds, tpot_of, ttft_of
 from ci.report.read.samples import Sample, grouped
-from fixtures.core.base.values import part, positive
+from fixtures.core.result.record import Limits
 
 PREFILL, DECODE = "prefill", "decode"
 _NOTE = "dotted: the least time by physics, on the devices as they were measured or are stated"
@@ -19,7 +19,6 @@ _NOTE = "dotted: the least time by physics, on the devices as they were measured
 class _Phase(NamedTuple):
     kind: str
     metric: str
-    key: str
     seconds_of: Callable[[Sample], Seconds | None]
     bound_s: Callable[[Sample], float | None]
 
@@ -49,9 +48,7 @@ def spec(figure: Figure) -> dict[str, Any]:
 
 
 def _figures(cases: Cases, phase: _Phase) -> Iterator[Figure]:
-    known = [
-        one for one in cases.latest if one.latency_s and positive(part(one.record, "split").get(phase.key))
-    ]
+    known = [one for one in cases.latest if one.latency_s and phase.seconds_of(one)]
     over_batch = grouped(known, lambda one: (one.model, one.point.input_len, one.point.output_len))
     over_input = grouped(known, lambda one: (one.model, one.point.batch_size, one.point.output_len))
     for along, fixed, groups in (("batch_size", "input", over_batch), ("input_len", "batch", over_input)):
@@ -85,14 +82,14 @@ def _differs(group: Sequence[Sample], along: str) -> bool:
 
 
 def _prefill_bound_s(one: Sample) -> float | None:
-    return positive(part(one.record, "limits").get("prefill_bound_s"))
+    return (one.record.limits or Limits()).prefill_bound_s
 
 
 def _decode_bound_s(one: Sample) -> float | None:
     """Of a step, as TPOT is."""
-    whole = positive(part(one.record, "limits").get("decode_bound_s"))
-    return None if whole is None or one.point.output_len == 1 else whole / (one.point.output_len - 1)
+    whole = (one.record.limits or Limits()).decode_bound_s
+    return None if not whole or one.point.output_len == 1 else whole / (one.point.output_len - 1)
 
 
-_TTFT = _Phase(PREFILL, "TTFT", "ttft_s", ttft_of, _prefill_bound_s)
-_TPOT = _Phase(DECODE, "TPOT", "tpot_s", tpot_of, _decode_bound_s)
+_TTFT = _Phase(PREFILL, "TTFT", ttft_of, _prefill_bound_s)
+_TPOT = _Phase(DECODE, "TPOT", tpot_of, _decode_bound_s)

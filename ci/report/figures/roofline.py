@@ -20,7 +20,6 @@ from ci.report.read.cases import (
 )
 from ci.report.read.samples import MEASURED, PUBLISHED, Sample, grouped
 from fixtures.core.base.text import significant
-from fixtures.core.base.values import part
 from fixtures.core.cost.bounds import Peaks, stated_peaks
 from fixtures.core.cost.intensity import Done, call_done, decode_done, prefill_done
 from fixtures.core.spec import library
@@ -80,7 +79,7 @@ def _points(one: Sample) -> Iterator[dict[str, Any]]:
     work = work_of(one, case)
     if work is None or one.latency_s is None:
         return
-    use_cache = part(part(one.record, "case"), "engine").get("use_cache") is not False
+    use_cache = one.record.case.engine.use_cache
     ttft, tpot = ttft_of(one), tpot_of(one)
     if ttft is None:
         yield _point(one, "call", call_done(one.point, use_cache, work), Seconds(one.latency_s))

@@ -12,7 +12,6 @@ from ci.report.draw.figure import DASHED, RAN_OUT, Cases, Figure, line, plain
 from ci.report.read.judged import BEFORE, Judged
 from ci.report.read.samples import MEASURED, Sample, grouped, recorded_id
 from fixtures.core.base.text import seconds
-from fixtures.core.base.values import part, positive, text
 from fixtures.core.store.history import History
 
 TREND = "trend"
@@ -84,8 +83,8 @@ def _points(of_case: Sequence[Sample], judged: Judged, shown: dict[int, int]) ->
         return
     middle, highest = statistics.median(known), max(known)
     for one, run in ours:
-        median_s, ends = _median_s(one), part(one.record, "latency_interval")
-        low, high = positive(ends.get("low")), positive(ends.get("high"))
+        median_s, ends = _median_s(one), one.record.latency_interval
+        low, high = (None, None) if ends is None else (ends.low, ends.high)
         verdict = judged.verdict(run, recorded_id(one)) or _NOT_JUDGED
         yield plain({
             "case": one.case_id,
@@ -102,11 +101,11 @@ def _points(of_case: Sequence[Sample], judged: Judged, shown: dict[int, int]) ->
 
 def _median_s(one: Sample) -> float | None:
     """The median, as the gate compares it; None where it ran out of memory."""
-    return positive(one.record.get("latency_median_s")) or one.latency_s
+    return one.record.latency_median_s or one.latency_s
 
 
 def _run_name(run: History) -> str:
     """The day, and the commit where there is one."""
-    commit = (text(run.commit, "id") or "")[:7]
+    commit = (run.commit.id or "")[:7]
     name = run.file.name.encode("utf-8", "replace").decode()  # a file's name can be any bytes
     return " ".join(filter(None, (run.taken[:10], commit))) or name

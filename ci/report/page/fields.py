@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from ci.report.page.reading import BOTH, FILE, TABLE, Field, at, finite, number, positive_at, text_at, words
 from ci.report.read.samples import Sample
 from fixtures.core.base.text import gigabytes, seconds, significant
-from fixtures.core.base.values import part, text
 
 
 def _ms(value: float) -> str:
@@ -77,25 +76,21 @@ def _set_by(sample: Sample) -> str | None:
 
 
 def _sweep(sample: Sample) -> str | None:
-    found = sample.record.get("sweeps")
-    names = [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
-    return ", ".join(names) or None
+    return ", ".join(sample.record.sweeps) or None
 
 
 def _kept(sample: Sample) -> str | None:
-    names = part(sample.record, "kept_in_other_dtypes").get("names")
-    return ", ".join(map(str, names)) if isinstance(names, list) else None
+    kept = sample.record.kept_in_other_dtypes
+    return None if kept is None else ", ".join(kept.names)
 
 
 def _marks(sample: Sample) -> str | None:
-    found = sample.record.get("marks")
-    marks = [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
-    return "; ".join(marks) or None
+    return "; ".join(sample.record.marks) or None
 
 
 def _versions(sample: Sample) -> str | None:
-    found = part(sample.record, "versions")
-    return ", ".join(f"{name} {text(found, name)}" for name in found if text(found, name)) or None
+    versions = sample.record.versions
+    return ", ".join(f"{name} {version}" for name, version in versions.items() if version) or None
 
 
 def _peak(name: str, label: str, kind: str, key: str) -> Field:

@@ -73,11 +73,11 @@ def at(path: str) -> Callable[[Sample], Any]:
 
     def value(sample: Sample) -> Any:
         inside: Any = sample.record
+        if sample.outcome is not None and hasattr(sample.outcome, parents[0] if parents else last):
+            inside = sample.outcome
         for parent in parents:
-            inside = inside.get(parent)
-            if not isinstance(inside, dict):  # it was JSON
-                return None
-        return inside.get(last)
+            inside = getattr(inside, parent, None)
+        return inside.get(last) if isinstance(inside, dict) else getattr(inside, last, None)
 
     return value
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from ci.report.read.cases import case_of, counts_of, work_of
 from ci.report.read.samples import Sample, recorded_id
-from fixtures.core.base.values import part, positive
 from fixtures.core.cost.bounds import bound
 from fixtures.core.cost.memory import predict, room_bytes
 from fixtures.core.forecast.past_runs import MODEL, PUBLISHED, Past, seen
@@ -14,9 +13,8 @@ from fixtures.core.forecast.past_runs import MODEL, PUBLISHED, Past, seen
 
 def predicted_bytes(one: Sample) -> int | None:
     """What it holds of each device at its peak: as predicted when it ran, else by the stored counts."""
-    noted = positive(part(one.record, "predicted_memory").get("total_bytes"))
-    if noted is not None:
-        return int(noted)
+    if one.record.predicted_memory is not None and one.record.predicted_memory.total_bytes:
+        return one.record.predicted_memory.total_bytes
     case = case_of(one)
     counts = counts_of(case)
     if case is None or counts is None:

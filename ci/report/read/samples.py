@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from fixtures.core.base.values import count, part, positive, text
 from fixtures.core.result.metrics import output_tokens_per_s
-from fixtures.core.result.out_of_memory import OUT_OF_MEMORY
+from fixtures.core.result.out_of_memory import OUT_OF_MEMORY, Outcome
+from fixtures.core.result.record import RECORD_VERSION, Record
 from fixtures.core.spec.case import Point
-from fixtures.core.spec.model_names import Recorded, suffixes
+from fixtures.core.spec.model_names import suffixes
 from fixtures.core.store.history import History, find_histories, read_history
 from fixtures.core.store.runs import once
 
@@ -29,6 +29,7 @@ class Sample:
     `hardware` too; where several models have one name, what tells them apart stands in `case_id` and `model`.
     `source` is "measured" or "published"; `taken` is when its run ended, `file` the name of the history.
     `seconds` are of its timed rounds, where the file has them; `history` is its whole run.
+    `outcome` is there for one that ran out of memory, whose `record` has its case and source alone.
     """
 
     case_id: str
@@ -43,9 +44,10 @@ class Sample:
     latency_s: float | None
     taken: str
     file: str
-    record: Mapping[str, Any] = field(repr=False, compare=False)
+    record: Record = field(repr=False, compare=False)
     seconds: tuple[float, ...] = field(default=(), repr=False, compare=False)
     history: History | None = field(default=None, repr=False, compare=False)
+    outcome: Outcome | None = field(default=None, repr=False, compare=False)
 
     @property
     def machines(self) -> int:
@@ -86,25 +88,24 @@ def of_histories(histories: Iterable[History]) -> list[Sample]:
     names = [processor(one) for one in found]
     if len(set(names) - {None}) > 1:
         found = [one if name is None else _on(one, name) for one, name in zip(found, names, strict=True)]
-    told = suffixes([Recorded.of(one.record) for one in found])
+    told = suffixes([one.record.identity for one in found])
     return [_of_model(one, suffix) if suffix else one for one, suffix in zip(found, told, strict=True)]
 
 
 def processor(one: Sample) -> str | None:
     """The CPU that it was measured on, by name and cores; a GPU is told by its device's name already."""
-    machine = part(one.record, "machine")
-    name, cores = text(machine, "reported_name"), count(machine, "cores")
+    name, cores = one.record.machine.reported_name, one.record.machine.cores
     return f"{name}, {cores} cores" if one.device == CPU and name and cores else None
 
 
 def recorded_id(one: Sample) -> str:
     """The id of its case as its history has it."""
-    return text(part(one.record, "case"), "id") or one.case_id
+    return one.record.case.id
 
 
 def recorded_model(one: Sample) -> str:
     """The name of its model as its history has it."""
-    return text(part(part(one.record, "case"), "model"), "name") or one.model
+    return one.record.case.model.name
 
 
 def _on(one: Sample, name: str) -> Sample:
@@ -122,48 +123,48 @@ def _of_model(one: Sample, suffix: str) -> Sample:
 
 def of_history(history: History) -> list[Sample]:
     """The cases of one run, those that ran out of memory last; what lacks a part of its case is left out."""
-    found = []
-    for one in history.measured:
-        latency_s = positive(one.record.get("latency_mean_s"))
-        if latency_s is not None:
-            found.append(_sample(one.record, latency_s, one.seconds, history))
+    found = [
+        _sample(one.record, one.seconds, history)
+        for one in history.measured
+        if one.record.latency_mean_s is not None
+    ]
     for outcome in history.outcomes.values():
-        if text(outcome, "outcome") == OUT_OF_MEMORY:
-            found.append(_sample(outcome, None, (), history))
+        if outcome.outcome == OUT_OF_MEMORY:
+            of_case = Record(
+                record_version=RECORD_VERSION,
+                case=outcome.case,
+                source=outcome.source,
+                provenance=outcome.provenance,
+                sweeps=outcome.sweeps,
+            )
+            found.append(_sample(of_case, (), history, outcome))
     return [one for one in found if one is not None]
 
 
 def _sample(
-    record: Mapping[str, Any], latency_s: float | None, seconds: tuple[float, ...], history: History
+    record: Record, seconds: tuple[float, ...], history: History, outcome: Outcome | None = None
 ) -> Sample | None:
-    case = part(record, "case")
-    texts = [
-        text(case, "id"),
-        text(part(case, "model"), "name"),
-        text(case, "hardware"),
-        text(case, "device"),
-    ]
-    case_id, model, hardware, device = texts
-    engine, devices = text(part(case, "engine"), "name"), count(case, "devices")
-    batch, first, last = (count(case, key) for key in ("batch_size", "input_len", "output_len"))
-    if not (case_id and model and hardware and device and engine and devices and batch and first and last):
+    case = record.case
+    texts = (case.model.name, case.hardware, case.device, case.engine.name)
+    if not all((*texts, case.devices, case.batch_size, case.input_len, case.output_len)):
         return None
     return Sample(
-        case_id=case_id,
-        model=model,
-        hardware=hardware,
-        device=device,
-        kind=device,
-        devices=devices,
-        engine=engine,
-        point=Point(batch, first, last),
-        source=PUBLISHED if text(record, "source") == PUBLISHED else MEASURED,
-        latency_s=latency_s,
+        case_id=case.id,
+        model=case.model.name,
+        hardware=case.hardware,
+        device=case.device,
+        kind=case.device,
+        devices=case.devices,
+        engine=case.engine.name,
+        point=Point(case.batch_size, case.input_len, case.output_len),
+        source=PUBLISHED if record.source == PUBLISHED else MEASURED,
+        latency_s=record.latency_mean_s,
         taken=history.taken,
         file=history.file.name,
         record=record,
         seconds=seconds,
         history=history,
+        outcome=outcome,
     )
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from ci.report.read.cases import Seconds, latency_of
 from ci.report.read.samples import Sample, grouped
-from fixtures.core.base.values import part, positive, text
 from fixtures.core.result.scaling import efficiency, speed_up
 
 
@@ -97,25 +96,21 @@ def _by_number(samples: Sequence[Sample], engine: str) -> dict[int, dict[int, Se
 
 def _work(one: Sample) -> tuple[Any, ...]:
     """What has to be alike for a speed-up; the source too, as one over others' figures is none."""
-    of_engine = part(part(one.record, "case"), "engine")
-    same = (text(of_engine, "dtype"), of_engine.get("use_cache") is not False, text(of_engine, "autocast"))
+    engine = one.record.case.engine
+    same = (engine.dtype, engine.use_cache, engine.autocast)
     return one.model, one.kind, one.source, one.point, *same
 
 
-def _single(of_work: Sequence[Sample], kind: str | None) -> Sample | None:
+def _single(of_work: Sequence[Sample], kind: str) -> Sample | None:
     """The case on one device, by an engine of that kind, else by hf."""
     single = [one for one in of_work if one.devices == 1]
     of_kinds = ([one for one in single if _engine_kind(one) == wanted] for wanted in (kind, "hf"))
     return next((found[0] for found in of_kinds if found), None)
 
 
-def _engine_kind(one: Sample) -> str | None:
-    return text(part(part(one.record, "case"), "engine"), "kind")
+def _engine_kind(one: Sample) -> str:
+    return one.record.case.engine.kind
 
 
 def _threads(one: Sample) -> float | None:
-    by_rank = one.record.get("threads_by_rank")
-    if isinstance(by_rank, list) and by_rank:
-        known = [positive(value) for value in by_rank]
-        return None if None in known else sum(value for value in known if value is not None)
-    return positive(one.record.get("threads"))
+    return sum(one.record.threads_by_rank or ()) or one.record.threads

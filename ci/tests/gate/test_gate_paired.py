@@ -28,6 +28,7 @@ from ci.gate.sides import Side, Took, opened
 from ci.gate.simulate import HEAD, Regime, Replayed, Simulated, at_least, at_most, paired, row
 from ci.gate.verdicts import Word
 from ci.tests.conftest import FAKED, ROOT
+from ci.tests.records import recorded
 from fixtures.core.base.errors import InputError
 
 FIVE = math.log1p(0.05)
@@ -223,6 +224,9 @@ def test_the_mean_of_few_measured_pairs_is_no_slowdown() -> None:
     assert rates.found[0.1] >= 18
 
 
+SEVEN = recorded(parameters=7)
+
+
 class Sides:
     """Two sides without processes, with what is planted on the new one."""
 
@@ -236,12 +240,12 @@ class Sides:
         noise = Simulated(self.regime)
         noise.start(self.rng, np.zeros(len(ids), int))
         logs = noise._one(self.rng, np.arange(len(ids)))
-        return {one: Took(float(log), {}) for one, log in zip(ids, logs, strict=True)}
+        return {one: Took(float(log), None) for one, log in zip(ids, logs, strict=True)}
 
     def new(self, ids: Sequence[str]) -> dict[str, Took]:
         """The other half, and what is planted."""
         return {
-            name: Took((one.log_s or 0) + self.planted.get(name, 0.0), {})
+            name: Took((one.log_s or 0) + self.planted.get(name, 0.0), None)
             for name, one in self.base(ids).items()
         }
 
@@ -316,7 +320,7 @@ def test_a_slowdown_that_the_second_series_does_not_find_is_none(tmp_path: Path)
     def new(ids: Sequence[str]) -> dict[str, Took]:
         calls.append(len(ids))
         slower = 2 * FIVE if len(calls) <= AT_ONCE else 0.0
-        return {name: Took((one.log_s or 0) + slower, {}) for name, one in quiet[1](ids).items()}
+        return {name: Took((one.log_s or 0) + slower, None) for name, one in quiet[1](ids).items()}
 
     comparison.measure = (quiet[0], new)
     assert {one.word for one in comparison.run()} == {Word.PASS}
@@ -330,9 +334,9 @@ def test_a_slowdown_that_the_second_series_leaves_open_is_not_red(tmp_path: Path
 
     def new(ids: Sequence[str]) -> dict[str, Took]:
         calls.append(len(ids))
-        return {name: Took(2 * FIVE if len(calls) <= AT_ONCE else FIVE / 2, {}) for name in ids}
+        return {name: Took(2 * FIVE if len(calls) <= AT_ONCE else FIVE / 2, None) for name in ids}
 
-    comparison.measure = (lambda ids: {name: Took(0.0, {}) for name in ids}, new)
+    comparison.measure = (lambda ids: {name: Took(0.0, None) for name in ids}, new)
     assert {one.word for one in comparison.run()} == {Word.INCONCLUSIVE}
     assert len(calls) == AT_ONCE + 12
 
@@ -353,8 +357,12 @@ def test_a_budget_that_is_spent_is_inconclusive(tmp_path: Path) -> None:
     ("took", "word", "reason"),
     [
         (None, Word.MISSING, "the new side has no number for it"),
-        (Took(None, {}), Word.OUT_OF_MEMORY, "the base was measured"),
-        (Took(0.0, {"parameters": 7}), Word.REGRESSED, "a counter has changed: parameters is 7, and was 6"),
+        (Took(None, None), Word.OUT_OF_MEMORY, "the base was measured"),
+        (
+            Took(0.0, recorded(parameters=7)),
+            Word.REGRESSED,
+            "a counter has changed: parameters is 7, and was 6",
+        ),
     ],
 )
 def test_a_case_that_cannot_be_compared_is_said(
@@ -365,7 +373,7 @@ def test_a_case_that_cannot_be_compared_is_said(
     comparison = compared(noise, tmp_path / "p", cases=2)
 
     def base(ids: Sequence[str]) -> Mapping[str, Took]:
-        return {name: Took(one.log_s, {"parameters": 6}) for name, one in noise.base(ids).items()}
+        return {name: Took(one.log_s, recorded(parameters=6)) for name, one in noise.base(ids).items()}
 
     def new(ids: Sequence[str]) -> Mapping[str, Took]:
         found = {name: one for name, one in base(ids).items() if name != "case0"}
@@ -384,8 +392,8 @@ def test_another_engines_counters_may_differ(tmp_path: Path) -> None:
     comparison = compared(noise, tmp_path / "p", cases=2)
     comparison.same_work = False
     comparison.measure = (
-        lambda ids: {name: Took(one.log_s, {"parameters": 6}) for name, one in noise.base(ids).items()},
-        lambda ids: {name: Took(one.log_s, {"parameters": 7}) for name, one in noise.base(ids).items()},
+        lambda ids: {name: Took(one.log_s, recorded(parameters=6)) for name, one in noise.base(ids).items()},
+        lambda ids: {name: Took(one.log_s, recorded(parameters=7)) for name, one in noise.base(ids).items()},
     )
     assert {one.word for one in comparison.run()} == {Word.PASS}
 

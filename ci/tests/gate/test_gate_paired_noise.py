@@ -54,7 +54,7 @@ def compared(log_s: Callable[[int, bool], float], seed: int, pairs: int = 60) ->
     rng, number = np.random.default_rng([seed, 7]), iter(range(10**6))
 
     def measure(is_new: bool) -> Callable[[Sequence[str]], dict[str, Took]]:
-        return lambda ids: {one: Took(log_s(next(number), is_new) + rng.normal(0, 0.01), {}) for one in ids}
+        return lambda ids: {one: Took(log_s(next(number), is_new) + rng.normal(0, 0.01), None) for one in ids}
 
     sides = measure(False), measure(True)
     return Comparison(["a"], sides, FIVE, Kept(), lambda _: None, pairs, seed=seed)
@@ -255,7 +255,7 @@ def test_a_smaller_budget_is_gone_on_with(tmp_path: Path) -> None:
     """What a larger one had decided is not missing."""
 
     def measure(ids: Sequence[str]) -> dict[str, Took]:
-        return {one: Took(float(rng.normal(0, 0.03)), {}) for one in ids}
+        return {one: Took(float(rng.normal(0, 0.03)), None) for one in ids}
 
     words: list[Any] = []
     for pairs in (300, 20):

@@ -16,6 +16,7 @@ from ci.gate.__main__ import main
 from ci.gate.pairs_file import read_pairs
 from ci.gate.sides import Took
 from ci.gate.simulate import paired
+from ci.tests.records import recorded
 
 
 class Machine:
@@ -38,7 +39,7 @@ class Machine:
         """By its layers, and a twentieth more where the plugin is asked for that makes it sleep."""
         layers = self._suite(options)["models"][0]["architecture"]["num_hidden_layers"]
         log_s = math.log(layers * (1.05 if options[2:] == ["-p", "fixtures.engines.sleeping"] else 1.0))
-        return {one: Took(log_s + self.rng.normal(0, 0.007), {"parameters": layers}) for one in ids}
+        return {one: Took(log_s + self.rng.normal(0, 0.007), recorded(parameters=layers)) for one in ids}
 
     def _suite(self, options: Sequence[str]) -> Any:
         return json.loads(Path(options[1]).read_text())

@@ -17,6 +17,7 @@ from ci.pick.__main__ import main
 from ci.pick.answers import Answer, Target, answer, usd_per_million_tokens
 from ci.report.read.samples import Curve, Sample, curves, newest, of_history, read_samples
 from ci.tests.conftest import ROOT
+from ci.tests.records import recorded
 from fixtures.core.spec.case import Point
 from fixtures.core.store.history import read_history
 
@@ -47,7 +48,7 @@ def curve(points: dict[int, float], hardware: str = "1xa", source: str = "measur
     devices, _, device = hardware.partition("x")
     samples = [
         Sample(f"m-{hardware}-hf-b{b}", "m", hardware, device, device, int(devices), "hf", Point(b, 512, out),
-               source, latency_s, "", "f", {})
+               source, latency_s, "", "f", recorded())
         for b, latency_s in points.items()
     ]  # fmt: skip
     return curves(samples)[0]

@@ -72,40 +72,41 @@ def test_every_point_has_its_milliseconds(history: History) -> None:
     assert sum(len(rows) for rows in expected.values()) == 149
     assert len(history.measured) == 138
     for one in history.measured:
-        rows = expected.pop(key_of(one.record["case"]))
+        rows = expected.pop(key_of(one.record.case.as_dict()))
         milliseconds = {ms for _, ms in rows}
-        assert {round(1e6 * one.record["latency_mean_s"])} == {1000 * ms for ms in milliseconds}
-        assert one.record["provenance"]["figures"] == [figure for figure, _ in rows]
-        assert one.record["suite"] == rows[0][0]
+        assert {round(1e6 * (one.record.latency_mean_s or 0))} == {1000 * ms for ms in milliseconds}
+        assert one.record.as_dict()["provenance"]["figures"] == [figure for figure, _ in rows]
+        assert one.record.as_dict()["suite"] == rows[0][0]
     assert not expected
 
 
 def test_speeds_are_those_of_the_definitions(history: History) -> None:
     """By hand: 32 * 64 tokens in 1.726 s on four devices, 2.745 times as fast as one."""
     one = next(m for m in history.measured if m.case_id == "mpt7b-4xa100_80gb-deepspeed-b32-in512-out64")
-    assert one.record["output_tokens_per_s"] == pytest.approx(1186.559, rel=1e-6)
-    assert one.record["ms_per_output_token"] == pytest.approx(26.96875)
-    assert one.record["parallel"]["output_tokens_per_s_per_device"] == pytest.approx(296.6396, rel=1e-6)
-    assert one.record["parallel"]["over"] == "mpt7b-1xa100_80gb-hf_eager-b32-in512-out64"
-    assert one.record["parallel"]["speed_up"] == pytest.approx(4738 / 1726)
-    assert one.record["parallel"]["efficiency"] == pytest.approx(4738 / 1726 / 4)
+    record = one.record.as_dict()
+    assert record["output_tokens_per_s"] == pytest.approx(1186.559, rel=1e-6)
+    assert record["ms_per_output_token"] == pytest.approx(26.96875)
+    assert record["parallel"]["output_tokens_per_s_per_device"] == pytest.approx(296.6396, rel=1e-6)
+    assert record["parallel"]["over"] == "mpt7b-1xa100_80gb-hf_eager-b32-in512-out64"
+    assert record["parallel"]["speed_up"] == pytest.approx(4738 / 1726)
+    assert record["parallel"]["efficiency"] == pytest.approx(4738 / 1726 / 4)
 
 
 def test_bounds_are_of_the_datasheet(history: History) -> None:
     """MPT-7B, batch 1, 101 tokens out: its weights 100 times at 2039 GB/s, and less than 1 % besides."""
     one = next(m for m in history.measured if m.case_id == "mpt7b-1xa100_80gb-hf_eager-b1-in128-out101")
-    limits = one.record["limits"]
+    limits = one.record.as_dict()["limits"]
     weights_s = 100 * 13298573312 / 2039e9
     assert weights_s < limits["decode_bound_s"] < 1.01 * weights_s
     assert limits["of_bound"] == pytest.approx(limits["bound_s"] / 1.617)
     assert limits["peaks"]["measured"] is None
-    assert all(0.05 < m.record["limits"]["of_bound"] < 0.8 for m in history.measured)
+    assert all(0.05 < m.record.as_dict()["limits"]["of_bound"] < 0.8 for m in history.measured)
 
 
 def test_what_was_not_published_is_none(history: History) -> None:
     """No rounds, no median, no split, no memory; the source is on each."""
     for one in history.measured:
-        record = one.record
+        record = one.record.as_dict()
         assert record["source"] == "published"
         assert record["provenance"]["commit"] == "8c8dd48f"
         assert record["provenance"]["url"].startswith("https://github.com/mosaicml/llm-foundry/")
@@ -127,8 +128,8 @@ def test_the_points_that_are_missing_ran_out_of_memory(history: History) -> None
     assert len(missing) == 18
     missing |= {("llama13b", "1xa100_80gb", 64, 512, 64)}
     missing |= {("llama30b", "1xa100_80gb", b, 512, 64) for b in (16, 32, 64)}
-    assert {key_of(one["case"]) for one in history.outcomes.values()} == missing
-    for one in history.outcomes.values():
+    assert {key_of(one.case.as_dict()) for one in history.outcomes.values()} == missing
+    for one in (outcome.as_dict() for outcome in history.outcomes.values()):
         assert one["outcome"] == "out of memory"
         assert one["detail"] == "absent from the published figure"
         assert one["phase"] is one["needed_bytes"] is one["free_bytes"] is one["after"] is None
@@ -144,7 +145,7 @@ def test_a_measurement_of_today_lands_on_the_same_id(project: pytest.Pytester) -
             done = project.runpytest("benchmarks/test_generate.py", *options)
             assert done.ret == 0
             listed |= {line.partition("[")[2].rstrip("]") for line in done.outlines}
-    measured = [m for m in read_history(FILE).measured if m.record["suite"] != "latency"]
+    measured = [m for m in read_history(FILE).measured if m.record.suite != "latency"]
     assert len(measured) == 138 - 48
     assert {m.case_id for m in measured} <= listed
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from ci.tests.conftest import ROOT, write_suite
 from ci.tests.fake_engine import FakeEngine
+from ci.tests.records import recorded
 from fixtures.core.cost.bounds import Peaks, bound, stated_peaks
 from fixtures.core.cost.memory import predict
 from fixtures.core.cost.stored_counts import find_counts
@@ -129,7 +130,7 @@ def test_rounds_that_were_all_disturbed_count_only_where_there_are_no_others() -
     assert not any(record.disturbed for record in calm)
     values = json.loads((folder / "avx2_20261128.json").read_text())["benchmarks"][0]["extra_info"]
     values["state"]["disturbed"] = [["contention: other processes used 1 core"]] * 5
-    found = past_seen(values)
+    found = past_seen(recorded(**values))
     assert found is not None
     assert found.disturbed
 

@@ -9,9 +9,11 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace as changed
 
 from ci.gate.fingerprint import difference, fingerprint
 from ci.tests.conftest import ROOT
+from ci.tests.records import recorded
 from fixtures.core.base.errors import InputError
 from fixtures.core.base.node import as_node
 from fixtures.core.spec import library
@@ -110,10 +112,10 @@ def test_the_gate_tells_versions_of_an_engines_own_libraries_apart(
     monkeypatch.setitem(KINDS, "own", replace(KINDS["hf"], libraries=("torch", "own-kernels")))
     names = ("torch", "transformers", "deepspeed", "own-kernels", "pytest", "pytest-benchmark")
     same = dict.fromkeys(names, "1")
-    ours = {"case": {"engine": {"kind": kind}}, "versions": same}
+    ours = recorded(case={"id": "x", "engine": {"kind": kind}}, versions=same)
     apart = set()
     for name in names:
-        theirs = {**ours, "versions": {**same, name: "2"}}
+        theirs = changed(ours, versions={**same, name: "2"})
         if difference(fingerprint(ours), fingerprint(theirs)) is not None:
             apart.add(name)
     assert apart == told

@@ -17,6 +17,7 @@ from ci.report.figures import figures
 from ci.report.page.data import page_data
 from ci.report.read.judged import Judged
 from ci.report.read.samples import curves, newest, read_samples
+from ci.tests.records import recorded
 from ci.tests.report_histories import record, write
 from fixtures.core.spec.model_names import Recorded, suffixes
 from fixtures.core.store.history import read_history
@@ -115,9 +116,12 @@ def test_a_run_is_judged_by_those_of_its_own_model(tmp_path: Path) -> None:
     newest_run = next(one.history for one in samples if one.file == "r14.json")
     assert newest_run is not None
     assert judged.verdict(newest_run, made["case"]["id"]) == "PASS"
-    ours, theirs = fingerprint(of_model(SMALL, 1, 1.0)), fingerprint(of_model(saved, 1, 1.0))
+    ours, theirs = (
+        fingerprint(recorded(**of_model(SMALL, 1, 1.0))),
+        fingerprint(recorded(**of_model(saved, 1, 1.0))),
+    )
     assert difference(ours, theirs) is None
-    assert difference(ours, fingerprint(of_model(LARGE, 1, 1.0))) == "model is another one"
+    assert difference(ours, fingerprint(recorded(**of_model(LARGE, 1, 1.0)))) == "model is another one"
 
 
 def told(*models: tuple[dict[str, Any], int | None], names: str = "final") -> list[str]:

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from ci.tests.conftest import ROOT
+from ci.tests.records import recorded
 from fixtures.core.base.errors import InputError
-from fixtures.core.result.record import RECORD_VERSION
+from fixtures.core.result.out_of_memory import Outcome
+from fixtures.core.result.record import RECORD_VERSION, RecordedCase
 from fixtures.core.store.history import LARGEST_BYTES, find_histories, read_all, read_history
 
 CURATED = ROOT / "ci" / "histories" / "1xcpu"
@@ -40,8 +42,9 @@ def test_a_curated_history_is_read_as_it_was_written() -> None:
     kind = "AVX-512 bf16"  # as of version 5 a CPU's name has it
     name = f"AMD EPYC (family 25, model 17, {kind})"
     record["machine"] |= {"reported_name": name, "processor": name, "instructions": kind}
-    assert found.measured[3].record == record
-    assert (found.taken, found.commit["id"]) == (values["datetime"], values["commit_info"]["id"])
+    assert found.measured[3].record == recorded(**record)
+    assert found.odd == ()
+    assert (found.taken, found.commit.id) == (values["datetime"], values["commit_info"]["id"])
 
 
 def test_what_is_no_case_is_left_out(tmp_path: Path) -> None:
@@ -56,7 +59,7 @@ def test_outcomes_stand_by_their_case(tmp_path: Path) -> None:
     """Those without a case are left out."""
     lost = {"case": {"id": "y"}, "outcome": "out of memory"}
     found = read_history(written(tmp_path, history(CASE, outcomes=[lost, {}, 3])))
-    assert dict(found.outcomes) == {"y": lost}
+    assert dict(found.outcomes) == {"y": Outcome(case=RecordedCase(id="y"), outcome="out of memory")}
 
 
 def test_what_was_left_out_for_time_stands_with_its_reason(tmp_path: Path) -> None:
@@ -198,3 +201,46 @@ def test_an_odd_file_that_is_named_is_an_error(tmp_path: Path) -> None:
                 read_all([CURATED, tmp_path / f"{name}.json"], pytest.fail)
     with pytest.raises(InputError, match="passed over: "):
         read_all([tmp_path], pytest.fail)
+
+
+def test_a_value_of_another_kind_costs_itself_alone_and_is_said_with_its_path(tmp_path: Path) -> None:
+    """The rest of the case is read, and all others; a number that is none is unknown, and nothing is said."""
+    broken = {**CASE, "limits": {"of_bound": "half", "mfu": 0.5, "mbu": float("nan")}, "load_s": -1}
+    broken |= {"warmup_s": [1.0, "x"], "state": {"neighbours": [{"name": "y"}]}}
+    file = written(tmp_path, history({"case": {"id": "foreign"}}, broken, {**CASE, "case": {"id": "z"}}))
+    run = read_history(file)
+    one, other = run.measured
+    assert one.record.limits is not None
+    assert (one.record.limits.of_bound, one.record.limits.mfu, one.record.limits.mbu) == (None, 0.5, None)
+    assert (one.record.load_s, one.record.warmup_s, other.case_id) == (None, (), "z")
+    where = "$.benchmarks[1].extra_info."
+    assert sorted(run.odd) == [
+        f"{where}limits.of_bound: Expected `float | null`, got `str`",
+        f"{where}state.neighbours: Object missing required field `cores`",
+        f"{where}warmup_s: Expected `float`, got `str`",
+    ]
+    said: list[str] = []
+    read_all([file], said.append)
+    (line,) = said
+    assert line.endswith(", and 2 more")
+    assert "one.json: left out: $.benchmarks[1].extra_info." in line
+
+
+WHERE = {"case": "case.id"}
+
+
+@pytest.mark.parametrize(
+    "path", ["case", "case.id", "machine.label", "split.itl_s.gaps", "versions", "work.caches", "suite"]
+)
+def test_what_a_case_cannot_be_without_costs_the_case(tmp_path: Path, path: str) -> None:
+    """Its id; without anything else it is still itself."""
+    made: dict[str, Any] = json.loads((CURATED / "avx2_20261128.json").read_text())
+    values = made["benchmarks"][0]["extra_info"]
+    *parents, last = path.split(".")
+    inside = values
+    for name in parents:
+        inside = inside[name]
+    inside[last] = [3]
+    run = read_history(written(tmp_path, made))
+    assert len(run.measured) == len(made["benchmarks"]) - path.startswith("case")
+    assert run.odd[0].startswith(f"$.benchmarks[0].extra_info.{WHERE.get(path, path)}: ")

@@ -98,7 +98,7 @@ def test_limits_by_an_emulated_peak_are_left_out_with_a_mark(
 ) -> None:
     """The bandwidth is what it was; of a dtype with instructions of its own both definitions are the same."""
     file = written(tmp_path, "one", record(dtype), info(flags))
-    found = read_history(file).measured[0].record
+    found = read_history(file).measured[0].record.as_dict()
     limits = found["limits"]
     assert (limits["of_bound"], limits["mfu"]) == ((0.9, 0.95) if kept else (None, None))
     assert limits["mbu"] == 0.5
@@ -146,5 +146,5 @@ def test_accepted_runs_are_completed_too(read: Any) -> None:
     accepted = ROOT / "ci/baselines/1xcpu_amd_epyc_family_25_model_1_avx2_2_cores/20261128T064532.json"
     raw = ROOT / "ci/histories/1xcpu/default_20261124.json"
     for file, kind in ((accepted, "model 1, AVX2"), (raw, "model 17, AVX-512 bf16")):
-        names = {one.record["machine"]["reported_name"] for one in read(file).measured}
+        names = {one.record.machine.reported_name for one in read(file).measured}
         assert names == {f"AMD EPYC (family 25, {kind})"}

@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,7 +25,9 @@ from ci.report.read.samples import Sample, newest, read_samples, recorded_id
 from ci.report.read.speed_ups import first_win
 from ci.tests.conftest import ROOT
 from ci.tests.many_histories import record, run, series
+from ci.tests.records import recorded
 from ci.tests.report.figures.test_published import value_at
+from fixtures.core.result.out_of_memory import Outcome
 from fixtures.core.spec.case import Point
 
 HISTORIES, BASELINES = ROOT / "ci" / "histories", ROOT / "ci" / "baselines"
@@ -58,7 +61,7 @@ def sample(
         "limits": {"peaks": {"measured": PEAKS}}, **changes,
     }  # fmt: skip
     point, names = Point(batch, *lengths), (case_id, model, hardware, device, device)
-    return Sample(*names, devices, engine, point, "measured", latency_s, "", "f", values, seconds)
+    return Sample(*names, devices, engine, point, "measured", latency_s, "", "f", recorded(**values), seconds)
 
 
 def of_kind(kind: str, *samples: Sample) -> list[Figure]:
@@ -274,10 +277,13 @@ def test_memory_ends_where_the_published_curves_end(stored: dict[str, Figure]) -
 
 def test_memory_that_was_measured_stands_beside_what_was_predicted() -> None:
     """In GB; where it ran out, what the outcome says that it needed."""
+    ran_out = sample(2, None)
     (figure,) = of_kind(
         "memory",
-        sample(1, changes={"peak_memory_bytes": 2 * 10**9, "predicted_memory": {"total_bytes": 2.1e9}}),
-        sample(2, None, changes={"needed_bytes": 9e10}),
+        sample(
+            1, changes={"peak_memory_bytes": 2 * 10**9, "predicted_memory": {"total_bytes": 2_100_000_000}}
+        ),
+        replace(ran_out, outcome=Outcome(case=ran_out.record.case, needed_bytes=90_000_000_000)),
     )
     assert [(p["look"], p["source"], p["memory_gb"]) for p in figure.points] == [
         ("measured", "measured", 2.0), ("predicted", "predicted", 2.1), ("out of memory", "predicted", 90.0),
@@ -336,8 +342,8 @@ def test_the_batch_of_a_win_is_the_least_from_which_all_are_won(
 
 def test_what_lies_within_the_intervals_is_no_win() -> None:
     """And the ends of a speed-up are those of both intervals at their worst."""
-    interval = {"latency_interval": {"low": 0.9, "high": 1.1}}
-    wide = {"latency_interval": {"low": 0.5, "high": 1.0}}
+    interval = {"latency_interval": {"low": 0.9, "high": 1.1, "coverage": 0.95}}
+    wide = {"latency_interval": {"low": 0.5, "high": 1.0, "coverage": 0.95}}
     samples = [sample(b, 1.0, changes=interval) for b in (1, 2)]
     samples += [sample(b, 0.8, 2, changes=wide) for b in (1, 2)]
     (figure,) = of_kind("speed-up", *samples)
@@ -365,11 +371,11 @@ def test_a_trend_shows_the_run_in_which_a_case_got_slower(tmp_path: Path) -> Non
     assert point["ratio"] == pytest.approx(1.12, abs=0.02)
     assert point["run"] == "2026-01-13 000000c"
     ends = next(one for one in read_samples([tmp_path / "run_012.json"]) if one.point.batch_size == 4).record
-    middle = ends["latency_median_s"] / point["ratio"]
-    interval = ends["latency_interval"]
-    assert (point["low"] * middle, point["high"] * middle) == pytest.approx(
-        (interval["low"], interval["high"])
-    )
+    interval = ends.latency_interval
+    assert ends.latency_median_s is not None
+    assert interval is not None
+    middle = ends.latency_median_s / point["ratio"]
+    assert (point["low"] * middle, point["high"] * middle) == pytest.approx((interval.low, interval.high))
     assert {p["verdict"] for p in figure.points if p["number"] == 1} == {"not judged"}
     shape = spec(figure)["layer"][-1]["encoding"]["shape"]
     assert shape["field"] == "verdict"
@@ -424,7 +430,7 @@ def test_no_part_of_a_record_can_break_a_figure(path: str) -> None:
         ]
         points = [Point(row["case"]["batch_size"], 128, 32) for row in rows]
         samples = [
-            Sample(f"c{latency_s}", *of, point, "measured", latency_s, "", "f", row)
+            Sample(f"c{latency_s}", *of, point, "measured", latency_s, "", "f", recorded(**row))
             for of, point, row, latency_s in zip(names, points, rows, (None, 1.0, 2.0, 3.0), strict=True)
         ]
         for figure in figures(samples):

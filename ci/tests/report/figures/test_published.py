@@ -22,8 +22,9 @@ from ci.report.figures import Figure, figures, spec
 from ci.report.markdown import escaped, summary, table
 from ci.report.read.samples import Sample, newest, read_samples
 from ci.tests.conftest import ROOT
+from ci.tests.records import recorded
 from fixtures.core.spec.case import Point
-from fixtures.core.store.history import History
+from fixtures.core.store.history import Commit, History
 
 PUBLISHED = ROOT / "ci" / "baselines" / "published"
 SEVEN = {
@@ -46,7 +47,7 @@ def sample(**changes: Any) -> Sample:
     values = {
         "case_id": "m-1xa-hf-b1-in8-out4", "model": "m", "hardware": "1xa", "device": "a", "kind": "a",
         "devices": 1, "engine": "hf", "point": Point(1, 8, 4), "source": "measured", "latency_s": 0.5,
-        "taken": "", "file": "f", "record": {}, **changes,
+        "taken": "", "file": "f", "record": recorded(), **changes,
     }  # fmt: skip
     return Sample(**values)
 
@@ -113,10 +114,10 @@ def test_the_marks_of_the_svgs_are_the_published_milliseconds(tmp_path: Path) ->
 
 def test_measured_stands_beside_published_and_looks_different() -> None:
     """The same case from both: two points of one curve's colour, of two shapes; intervals in ms."""
-    interval = {"latency_interval": {"low": 0.4, "high": 0.6}}
+    interval = {"latency_interval": {"low": 0.4, "high": 0.6, "coverage": 0.95}}
     other = Point(1, 8, 9)
     one, *_ = figures([
-        sample(source="published", latency_s=0.3), sample(record=interval),
+        sample(source="published", latency_s=0.3), sample(record=recorded(**interval)),
         sample(point=other, case_id="n"), sample(latency_s=None, case_id="o"),
     ])  # fmt: skip
     assert [(p["source"], p["series"]) for p in one.points[:2]] == [("published", "1"), ("measured", "1")]
@@ -176,9 +177,9 @@ def test_the_table_has_a_row_a_case_and_escapes_what_markdown_would_read() -> No
     """Out of memory is a cell."""
     known = {
         "limits": {"of_bound": 0.25}, "split": {"ttft_s": 0.1, "tpot_s": 0.0123},
-        "latency_interval": {"low": 0.4, "high": 0.6},
+        "latency_interval": {"low": 0.4, "high": 0.6, "coverage": 0.95},
     }  # fmt: skip
-    text = table([sample(model="a|<b>", record=known), sample(latency_s=None)])
+    text = table([sample(model="a|<b>", record=recorded(**known)), sample(latency_s=None)])
     heading, rule, first, second = text.splitlines()
     assert first == (
         r"| `a\|<b>` | 1xa | hf | 1 | 8 | 4 | 0.500 | 0.400-0.600 | 8.00 | 100 | 12.3 | 25.0 % | measured |"
@@ -190,7 +191,7 @@ def test_the_table_has_a_row_a_case_and_escapes_what_markdown_would_read() -> No
 
 def test_the_summary_says_what_there_is_and_what_failed() -> None:
     """Runs without a case are none; reasons are cut; a table too long for a comment is cut and says so."""
-    empty = History(Path("f"), "", {}, (), {}, {})
+    empty = History(Path("f"), "", Commit(), (), {}, {})
     broken = replace(empty, failed={"x-1": "Boom\n" + "y" * 999})
     first, _, failure, _, heading, *_ = summary(
         [sample(), sample(latency_s=None)], [empty, broken]
