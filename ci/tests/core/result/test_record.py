@@ -88,7 +88,7 @@ def test_a_record_is_json_without_nan() -> None:
 @pytest.mark.parametrize("name", ["avx2_20261128", "avx2_fp32_20261128"])
 def test_a_stored_record_comes_back_letter_by_letter(name: str) -> None:
     """Each key in its place, and none more: null stays null, and what is not there stays away."""
-    stored = json.loads((ROOT / "ci/baselines/1xcpu" / f"{name}.json").read_text())["benchmarks"]
+    stored = json.loads((ROOT / "ci/histories/1xcpu" / f"{name}.json").read_text())["benchmarks"]
     records = [one["extra_info"] for one in stored]
     assert {one["record_version"] for one in records} == {RECORD_VERSION}
     for one in records:
