@@ -10,11 +10,15 @@ from typing import Any
 
 import pytest
 
+from ci.tests.conftest import histories, write_suite
+from ci.tests.fake_engine import FakeEngine
 from fixtures.core.cost.bounds import Cache, Work
 from fixtures.core.cost.stored_counts import find_counts
 from fixtures.core.spec import library
 from fixtures.core.spec.case import Case, EngineSpec, HardwareSpec, Point
 from fixtures.engines.counting.kept import KeptCounts
+
+pytest_plugins = ["pytester"]
 
 VERSIONS = {"torch": "2.13", "transformers": "5.23", "pytest": "9"}
 HF = EngineSpec("hf")
@@ -157,3 +161,22 @@ def test_what_is_read_back_is_the_work(tmp_path: Path) -> None:
     counts = KeptCounts(tmp_path, VERSIONS).find(MODEL, HF)
     assert counts is not None
     assert counts.work == work
+
+
+def test_the_next_session_does_not_count_and_its_plan_knows(
+    project: pytest.Pytester, fake: type[FakeEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that no library has; its own file is no history."""
+    monkeypatch.setattr(FakeEngine, "count", lambda self, _: self.log.append(("count",)) or dict(FOUND))
+    fake.peaks.append({"read_bytes_per_s": 1e12, "copy_bytes_per_s": 1.0, "float32_flops_per_s": 1e15})
+    suite = write_suite(project.path, "own", rounds=2, warmup_rounds=0)
+    options = ("benchmarks", "--benchmark-only", "--suite", suite)
+    line = "not in the total, without stored counts: own (1)"
+    project.runpytest(*options, "--plan").stdout.fnmatch_lines([line])
+    for counts in (1, 0):
+        fake.log.clear()
+        project.runpytest(*options).assert_outcomes(passed=1)
+        assert fake.log.count(("count",)) == counts
+    project.runpytest(*options, "--plan").stdout.no_fnmatch_line(line)
+    assert len(list((project.path / ".benchmarks" / "counts").iterdir())) == 1
+    assert len(histories(project.path)) == 2
