@@ -143,7 +143,8 @@ class Comparison:
             return Verdict(case_id, word, reason, **figures)
         pairs = f"{len(logs)} pair{'s' * (len(logs) != 1)}"
         of_series = [(series, cases.index(case_id)) for cases, series in self._of(case_id)]
-        new, base = (int(sum(series.slow[row][side] for series, row in of_series)) for side in (0, 1))
+        counts = [series.slow(row) for series, row in of_series]
+        new, base = sum(one[0] for one in counts), sum(one[1] for one in counts)
         slow = tail.said(new, base, len(logs))
         first, row = of_series[0]
         if decided == -1:

@@ -149,10 +149,8 @@ class Series:
         self.decided: NDArray[np.int8] = np.zeros(rows, np.int8)  # 1: slower; -1: not slower
         self.by: NDArray[np.int8] = np.zeros(rows, np.int8)  # what found them slower: MEAN, TAIL
         self.is_open: NDArray[np.bool_] = np.ones(rows, bool)
-        self.slow: NDArray[np.intp] = np.zeros((rows, 2), np.intp)  # new and base processes
         self.taken: NDArray[np.intp] = np.zeros(rows, np.intp)  # pairs of each row
         self._ratios: Rows = np.empty((rows, 2 * LEAST_PAIRS))
-        self.scatter: Each = np.full(rows, np.nan)  # of one pair, were each for itself
         self._asked = np.zeros(rows, np.int8) if asked is None else asked
         self._run = np.zeros(rows, np.intp) if run is None else run
         runs = int(self._run.max(initial=0)) + 1
@@ -187,6 +185,13 @@ class Series:
         """The standard deviation that one of its pairs counts with; None where too few are there."""
         return None if np.isnan(self._variance[row]) else math.sqrt(self._variance[row])
 
+    def slow(self, row: int) -> tuple[int, int, float]:
+        """Its new and base processes that are slow, and how much its pairs differ (see `tail`)."""
+        if self.taken[row] == 0:
+            return 0, 0, 0.0
+        new, base, scatter = tail.slow(self._ratios[row : row + 1, : self.taken[row]])
+        return int(new[0]), int(base[0]), float(scatter[0])
+
     def needed(self, row: int) -> tuple[int, float, float]:
         """About how many pairs its series needs to find the threshold; how they differ, how alike they are.
 
@@ -219,11 +224,11 @@ class Series:
 
     def until_told(self, row: int) -> int:
         """About how many pairs until as many slow processes as before, in each, are red or are ruled out."""
-        taken = int(self.taken[row])
+        taken, (of_new, of_base, scatter) = int(self.taken[row]), self.slow(row)
         for pairs in range(taken + 1, 100 * taken):
-            new, base = (self.slow[row] * pairs / taken).round().astype(int)[:, None]
+            new, base = (np.array([round(one * pairs / taken)]) for one in (of_new, of_base))
             is_red = tail.evidence(new, base)[0] >= tail.bound(self.rule.tail_alpha)
-            if is_red or tail.ruled_out(new, base, np.array([pairs]), self.scatter[row : row + 1])[0]:
+            if is_red or tail.ruled_out(new, base, np.array([pairs]), np.array([scatter]))[0]:
                 return pairs
         return 100 * taken
 
@@ -255,25 +260,19 @@ class Series:
         likelihood = self.pairs * d * (mean - d / 2) / variance
         low, high = self.rule.bounds()
         enough = self.pairs >= LEAST_PAIRS * widened
-        slow_new, slow_base, scatter = tail.slow(ratios)
-        self.scatter[rows] = scatter
-        self.slow[rows] = np.stack([slow_new, slow_base], axis=1)
-        enough_slow = np.flatnonzero(tail.evidence(slow_new, slow_base) >= tail.bound(self.rule.tail_alpha))
-        more_slow = np.zeros(len(rows), bool)
-        if len(enough_slow):
-            more_slow[enough_slow] = tail.is_red(ratios[enough_slow], self.rule.tail_alpha)
         asked = self._asked[rows]
         decided = np.zeros(len(rows), np.int8)
         slower = np.flatnonzero(enough & (likelihood >= high) & (asked != TAIL))
         decided[slower[by_signs(ratios[slower]) >= LEAST_BY_SIGNS]] = MEAN
-        decided[(decided == 0) & more_slow & (asked != MEAN)] = TAIL
+        others = np.flatnonzero((decided == 0) & (asked != MEAN))
+        decided[others[tail.is_red(ratios[others], self.rule.tail_alpha)]] = TAIL
         same = np.flatnonzero(
             enough & (likelihood <= low) & (decided == 0) & self.rule.can_find(np.sqrt(variance))
         )
         if len(same):
             same = same[by_signs(d - ratios[same]) >= LEAST_BY_SIGNS]
-            clear = tail.ruled_out(slow_new[same], slow_base[same], self.taken[rows[same]], scatter[same])
-            decided[same[clear]] = -1
+            new, base, scatter = tail.slow(ratios[same])
+            decided[same[tail.ruled_out(new, base, self.taken[rows[same]], scatter)]] = -1
         self.decided[rows] = np.sign(decided)
         self.by[rows] = np.maximum(decided, 0)
         done = decided != 0
@@ -334,13 +333,12 @@ def in_both(first: Series, again: NDArray[np.intp], second: Series) -> NDArray[n
     """
     decided = first.decided.copy()
     decided[again] = second.decided
-    doubtful = np.flatnonzero((first.by[again] == TAIL) & (second.decided == -1))
-    if len(doubtful):
-        rows = again[doubtful]
-        new, base = (first.slow[rows] + second.slow[doubtful]).T
-        deviation = np.maximum(first.scatter[rows], second.scatter[doubtful])
-        clear = tail.ruled_out(new, base, first.taken[rows] + second.taken[doubtful], deviation)
-        decided[rows[~clear]] = 0
+    for row in np.flatnonzero((first.by[again] == TAIL) & (second.decided == -1)).tolist():
+        before, now = first.slow(int(again[row])), second.slow(row)
+        pairs = np.array([first.taken[again[row]] + second.taken[row]])
+        new, base = (np.array([before[side] + now[side]]) for side in (0, 1))
+        if not tail.ruled_out(new, base, pairs, np.array([max(before[2], now[2])]))[0]:
+            decided[again[row]] = 0
     return decided
 
 

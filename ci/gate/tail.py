@@ -54,8 +54,13 @@ def is_red(ratios: NDArray[np.float64], alpha: float) -> NDArray[np.bool_]:
 
     Where times have two states, it is chance in which of them the middle lies: coins are fair around 0 alone.
     """
-    of_middle, of_0 = (evidence(*slow(ratios, around_0)[:2]) for around_0 in (False, True))
-    return np.asarray(np.minimum(of_middle, of_0) >= bound(alpha))
+    far = np.count_nonzero(ratios > _SLOW, axis=1)  # no fewer than those that are slow
+    rows = np.flatnonzero(evidence(far, np.zeros_like(far)) >= bound(alpha))
+    found = np.zeros(len(ratios), bool)
+    if len(rows):
+        of_middle, of_0 = (evidence(*slow(ratios[rows], around_0)[:2]) for around_0 in (False, True))
+        found[rows] = np.minimum(of_middle, of_0) >= bound(alpha)
+    return found
 
 
 def evidence(new: Counts, base: Counts) -> Each:
