@@ -123,6 +123,7 @@ def test_a_case_of_its_own_noise_is_judged_by_it() -> None:
             noise = np.r_[0.2, np.full(11, 0.01)] * rng.normal(0, 1, 12)
             series.add(noise[series.is_open])
         found.append(int(series.decided[0]))
+        assert (series.deviation(0) or 0.0) > 0.08
     assert found.count(1) + found.count(-1) <= 1
 
 
