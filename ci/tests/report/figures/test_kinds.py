@@ -30,7 +30,7 @@ from ci.tests.report.figures.test_published import value_at
 from fixtures.core.result.out_of_memory import Outcome
 from fixtures.core.spec.case import Point
 
-HISTORIES, BASELINES = ROOT / "ci" / "histories", ROOT / "ci" / "baselines"
+HISTORIES, BASELINES = ROOT / "ci" / "histories" / "1xcpu", ROOT / "ci" / "baselines"
 # 2 GFLOP a token, 1 GB of weights, no cache, on 1 TFLOP/s and 100 GB/s: easy to work out by hand
 WORK = {
     "flops_constant": 0.0, "flops_per_token": 2e9, "flops_per_pair": 0.0, "weight_bytes": 10**9, "caches": [],
