@@ -1,5 +1,6 @@
 """python -m ci.physics fit            fit the published points and write yamls/physics
 python -m ci.physics fit --check    fit again and compare; nothing is written
+python -m ci.physics host           time this machine's operators by tiny models, some ten seconds
 
 Exit codes: 1 where a file differs from a new fit by more than a thousandth, 4 for bad input.
 """
@@ -7,6 +8,8 @@ Exit codes: 1 where a file differs from a new fit by more than a thousandth, 4 f
 from __future__ import annotations
 
 import argparse
+import json
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,13 +18,14 @@ from typing import NoReturn
 import yaml
 
 from ci.physics import files, processors
-from ci.physics.points import elsewhere, published
+from ci.physics.points import CI, elsewhere, published
 from fixtures.core.base.errors import InputError
 from fixtures.core.base.files import write_whole
 from fixtures.core.base.streams import run_main
 from fixtures.core.estimate.physics import FOLDER
 
 DIFFERS, BAD_INPUT = 1, 4
+HOST = Path(".benchmarks/physics/host.json")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -37,6 +41,8 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     fit = commands.add_parser("fit", help="fit the published points")
     fit.add_argument("--check", action="store_true", help="compare with the files, write nothing")
     fit.add_argument("--folder", type=Path, default=FOLDER, help="of the files (default: yamls/physics)")
+    host = commands.add_parser("host", help="time this machine's operators")
+    host.add_argument("--to", type=Path, default=HOST, metavar="FILE", help=f"default: {HOST}")
     return parser.parse_args(list(arguments))
 
 
@@ -68,10 +74,33 @@ def fit(folder: Path, check: bool) -> int:
     return DIFFERS if found else 0
 
 
+def host(file: Path) -> int:
+    """Measure in a process of its own, which imports torch; keep it for `ci.pick --host`."""
+    command = [sys.executable, "-m", "fixtures.engines.host_time"]
+    done = subprocess.run(command, cwd=CI.parent, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["no reason"])[-1]
+        raise InputError(f"the host's time was not measured: {last}")
+    found = json.loads(done.stdout.splitlines()[-1])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, (json.dumps(found, indent=1) + "\n").encode())
+    each = ", ".join(f"{name} {1e6 * value:.1f}" for name, value in found["families"].items())
+    print(f"physics: {1e6 * found['tau_s']:.1f} us an operator on {found['device']} ({each})")
+    for path in sorted(FOLDER.glob("*.yaml")):
+        kept = yaml.safe_load(path.read_text(encoding="utf-8"))
+        fitted_s = kept["parameters"]["tau_s"]["value"]
+        times = found["tau_s"] / fitted_s
+        print(f"physics: {path.stem}: {1e6 * fitted_s:.1f} us fitted; this host x {times:.2f}")
+    print(f"physics: wrote {file}; python -m ci.pick RUN... --estimate --host {file} takes it")
+    return 0
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run a command; the exit code."""
     try:
         options = _options(arguments)
+        if options.command == "host":
+            return host(options.to)
         return fit(options.folder, options.check)
     except (InputError, OSError) as error:
         print(f"physics: {error}", file=sys.stderr)

@@ -38,6 +38,7 @@ from ci.report.read.samples import Curve, Sample, curves, newest, of_histories, 
 from fixtures.core.base.errors import InputError, one_of
 from fixtures.core.base.node import as_node
 from fixtures.core.base.streams import run_main
+from fixtures.core.base.values import positive
 from fixtures.core.base.yamlfile import read_yaml
 from fixtures.core.spec import library
 from fixtures.core.spec.case import ModelSpec
@@ -133,13 +134,16 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     estimates.add_argument("--engine", metavar="NAMES", help="of yamls/engines, with commas")
     estimates.add_argument("--batch", metavar="SIZES", help="these alone, such as 1,8")
     estimates.add_argument("--counts", type=Path, metavar="FOLDER", help="counts of a model of your own")
+    estimates.add_argument(
+        "--host", type=Path, metavar="FILE", help="of python -m ci.physics host on the machine asked about"
+    )
     parser.add_argument("--price", type=Path, metavar="FILE", help="yaml with usd_per_hour: {device: price}")
     parser.add_argument("--json", action="store_true", help="for programs")
     return parser.parse_args(list(arguments))
 
 
 _TARGETS = ("latency", "throughput", "ttft", "tpot")
-_ESTIMATES = ("ttft", "tpot", "fewest_devices", "rank", "hardware", "engine", "batch", "counts")
+_ESTIMATES = ("ttft", "tpot", "fewest_devices", "rank", "hardware", "engine", "batch", "counts", "host")
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -180,6 +184,18 @@ def parse_batch(written: str) -> int:
     return int(written)
 
 
+def read_host(file: Path) -> tuple[float, float]:
+    """Seconds an operator and the sd of its ln; raises InputError for a file that has not both."""
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        tau_s, sd_ln = positive(values["tau_s"]), positive(values["sd_ln"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"--host {file}: is not what python -m ci.physics host writes ({error})") from None
+    if tau_s is None or sd_ln is None:
+        raise InputError(f"--host {file}: its tau_s and sd_ln must be numbers above zero")
+    return tau_s, sd_ln
+
+
 def _model(asked: str, found: Sequence[Curve]) -> ModelSpec:
     """A model of the library, of a yaml, or of the runs; raises InputError where there is none."""
     if asked.endswith(".yaml"):
@@ -214,7 +230,8 @@ def _estimates(
         library.read_engine(name, library.find("engines", as_node(name, "--engine")))
         for name in (options.engine.split(",") if options.engine else ())
     ]
-    estimator = Estimator(samples, options.counts)
+    host = None if options.host is None else read_host(options.host)
+    estimator = Estimator(samples, options.counts, host)
     return look(_question(options), model, lengths, on, engines, here, estimator, prices)
 
 

@@ -312,6 +312,30 @@ def test_bad_input_is_one_line(arguments: list[str], told: str, capsys: pytest.C
     assert len(error.splitlines()) == 1
 
 
+def test_a_measured_host_stands_for_one_that_was_not_seen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Half the time an operator: a host-bound call takes about half, and its interval is narrower."""
+    physics = read_physics("hf", "gpu")
+    assert physics is not None
+    asked = case(device="h100_80gb", b=1)
+    before = Estimator(SAMPLES).of(asked)
+    after = Estimator(SAMPLES, host=(physics.parameters.tau_s / 2, 0.05)).of(asked)
+    assert isinstance(before, Estimate)
+    assert isinstance(after, Estimate)
+    assert after.latency_s == pytest.approx(before.latency_s / 2, rel=0.1)
+    assert after.half_width < before.half_width
+    known = case(b=3)
+    assert Estimator(SAMPLES, host=(1.0, 0.05)).of(known) == Estimator(SAMPLES).of(known)
+    common = ["--model", "mpt7b", "--input", "512", "--output", "64", "--latency", "9s", "--hardware", "1xl4"]
+    for text in ("{", "{}", '{"tau_s": "x", "sd_ln": 1}'):
+        (tmp_path / "host.json").write_text(text)
+        assert ask(*common, "--host", str(tmp_path / "host.json")) == 4
+        assert "host.json: " in capsys.readouterr().err
+    (tmp_path / "host.json").write_text('{"tau_s": 5e-6, "sd_ln": 0.1}')
+    assert ask(*common, "--host", str(tmp_path / "host.json")) in (0, 1)
+
+
 def test_options_of_estimates_need_it(capsys: pytest.CaptureFixture[str]) -> None:
     """One line each."""
     common = [str(PUBLISHED), "--model", "mpt7b", "--input", "512", "--output", "64"]

@@ -1,0 +1,57 @@
+"""The time of an operator on this machine, from tiny models in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ci.physics.__main__ import main
+from ci.pick.__main__ import read_host
+
+MEASURED = {"tau_s": 6e-6, "sd_ln": 0.2, "families": {"llama": 6e-6}, "device": "cpu"}
+
+
+def ends(monkeypatch: pytest.MonkeyPatch, code: int, out: str, error: str = "") -> None:
+    """The measuring process ends so."""
+
+    def run(arguments: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        assert arguments[1:] == ["-m", "fixtures.engines.host_time"]
+        return subprocess.CompletedProcess(arguments, code, out, error)
+
+    monkeypatch.setattr(subprocess, "run", run)
+
+
+def test_what_was_measured_is_kept_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a file that `ci.pick --host` takes; beside what was fitted."""
+    ends(monkeypatch, 0, f"a warning\n{json.dumps(MEASURED)}\n")
+    file = tmp_path / "deep" / "host.json"
+    assert main(["host", "--to", str(file)]) == 0
+    assert read_host(file) == (6e-6, 0.2)
+    text = capsys.readouterr().out
+    assert "physics: 6.0 us an operator on cpu (llama 6.0)" in text
+    assert "hf_gpu: 9.0 us fitted; this host x 0.67" in text
+
+
+def test_a_process_that_fails_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its last, with exit code 4; nothing is written."""
+    ends(monkeypatch, 1, "", "Traceback\nImportError: no torch\n")
+    assert main(["host", "--to", str(tmp_path / "host.json")]) == 4
+    assert capsys.readouterr().err == "physics: the host's time was not measured: ImportError: no torch\n"
+    assert not (tmp_path / "host.json").exists()
+
+
+@pytest.mark.slow
+def test_this_machine_dispatches_an_operator_in_microseconds(tmp_path: Path) -> None:
+    """Between 1 and 100 of its own time, whatever else runs."""
+    assert main(["host", "--to", str(tmp_path / "host.json")]) == 0
+    tau_s, sd_ln = read_host(tmp_path / "host.json")
+    assert 1e-6 < tau_s < 1e-4
+    assert sd_ln < 1.5
