@@ -8,6 +8,7 @@ import statistics
 from typing import Any
 
 import pytest
+from pytest_benchmark.stats import Metadata
 
 from ci.tests.conftest import histories, write_suite
 from ci.tests.fake_engine import STEP_S, FakeEngine, Law
@@ -63,6 +64,24 @@ def test_the_time_is_that_of_the_law(project: pytest.Pytester, fake: Fake) -> No
     """Thirty tokens of a scripted millisecond, in every round."""
     run(project, "--suite", write_suite(project.path, "m", output_lengths=[30]))
     assert only_record(project)["stats"]["data"] == pytest.approx([30 * STEP_S] * 5)
+
+
+def test_pytest_benchmark_is_given_the_seconds_that_count(
+    project: pytest.Pytester, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the last bit what the engine's clock has measured: nothing is timed beside it."""
+    given: list[float] = []
+    update: Any = Metadata.update
+
+    def note(stats: Any, seconds: float) -> None:
+        given.append(seconds)
+        update(stats, seconds)
+
+    monkeypatch.setattr(Metadata, "update", note)
+    fake.law = Law(factor=lambda call: 1 + call / 7)
+    run(project, "--suite", write_suite(project.path, "m", output_lengths=[30]))
+    assert given == only_record(project)["stats"]["data"]
+    assert given == pytest.approx([30 * STEP_S * (1 + call / 7) for call in range(3, 8)])
 
 
 def test_the_record_has_the_case_and_the_metrics(project: pytest.Pytester, fake: Fake) -> None:
