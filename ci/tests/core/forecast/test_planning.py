@@ -23,11 +23,14 @@ from ci.tests.records import recorded
 from fixtures.core.cost.bounds import Peaks, bound, stated_peaks
 from fixtures.core.cost.memory import predict
 from fixtures.core.cost.stored_counts import find_counts
+from fixtures.core.estimate.estimate import Estimate, Known, estimate
+from fixtures.core.estimate.physics import read_physics
 from fixtures.core.forecast.forecast import (
     CHECKED_TOKENS,
     LOAD_BYTES_PER_S,
     LOAD_START_S,
     Planner,
+    by_formula,
     plan_lines,
 )
 from fixtures.core.forecast.past_runs import DEFAULT_EFFICIENCY, Past, Seen, of_machine, read_seen
@@ -393,7 +396,8 @@ def test_a_plan_of_another_machine(project: pytest.Pytester, fake: type[FakeEngi
             "  1xa100_80gb hf * 8 * 512 * 64 * 84.29 * yes *",
             "  1xa100_80gb hf * 64 * 512 * 64 * no (prefill) *-",
             "expected: *for 8 of 10 cases; 2 do not fit and would be skipped",
-            "efficiency: no history; 34 % of the bound is assumed",
+            "estimated by yamls/physics/hf_gpu.yaml (8): machine never seen, 90 % of calls within a factor "
+            "of *",
             "peaks of the bound: the datasheet's",
         ]
     )
@@ -414,12 +418,37 @@ def test_a_plan_of_an_a100_goes_by_what_was_published_of_it(
     result.stdout.fnmatch_lines(
         [
             "efficiency: published figures of such devices, not of this machine, medians of the case "
-            "itself (4), of its model with engines of its kind (1)",
+            "itself (4)",
+            "estimated by yamls/physics/hf_gpu.yaml (1): machine never seen, *",
             "peaks of the bound: the datasheet's",
         ]
     )
-    result = planned(project, "--hardware", "1xl4", "-k", "qwen3_8b")
+    result = planned(project, "--hardware", "1xl4", "-k", "qwen3_8b", "--set", "engines=[hf_nocache]")
     result.stdout.fnmatch_lines(["efficiency: no history; 34 % of the bound is assumed"])
+
+
+def test_what_nobody_measured_is_estimated_by_the_formula() -> None:
+    """The same seconds as `estimate` has, for the calls and for a check of 8 tokens; refused, a constant."""
+    asked = replace(case(Point(4, 512, 64), library.model("mpt7b")), hardware=library.hardware("h100_80gb"))
+    split = replace(asked, engine=EngineSpec("hf_fp16", dtype="float16"))
+    without = replace(asked, engine=EngineSpec("hf_nocache", use_cache=False))
+    cases = {one.id: one for one in (asked, split, without)}
+    planner = Planner(Past(), 8, formula=by_formula)
+    found = planner.expect_all(cases.values())
+    physics = read_physics("hf", "gpu")
+    alone = estimate(asked, find_counts(asked.model, asked.engine), physics, Known())
+    assert isinstance(alone, Estimate)
+    one = found[asked.id]
+    assert one.estimate == alone
+    assert one.calls_s == pytest.approx(8 * alone.latency_s + alone.ttft_s + 7 * (alone.tpot_s or 0))
+    assert (found[without.id].estimate, found[without.id].efficiency) == (None, 0.34)
+    lines = plan_lines(cases, found, planner)
+    assert lines[1] == "efficiency: no history; 34 % of the bound is assumed"
+    assert lines[2].startswith(
+        "estimated by yamls/physics/hf_gpu.yaml (2): machine never seen, 90 % of calls "
+    )
+    seen_itself = Planner(Past((seen(asked, 0.5),)), 8, formula=by_formula).expect(asked)
+    assert (seen_itself.estimate, seen_itself.efficiency) == (None, 0.5)
 
 
 def test_a_plan_goes_by_the_rounds_and_histories_of_here(
