@@ -6,19 +6,16 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from ci.report.read.cases import latency_of
 from ci.report.read.samples import Sample
-from fixtures.core.base.text import significant
-from fixtures.core.result.record import Limits, Split
+from fixtures.core.base.columns import markdown
+from fixtures.core.fields import MARKDOWN, shown_in
+from fixtures.core.result.record import Limits
 from fixtures.core.store.history import History
 
 MOST_ROWS = 400  # a comment on GitHub has 65,536 characters
-_BAR = "\\|"  # in a table's cell, within code too
 _MOST_FAILED = 20
-_HEADING = (
-    "model", "hardware", "engine", "batch", "in", "out", "latency s", "interval s", "tokens/s", "TTFT ms",
-    "TPOT ms", "of bound", "source",
-)  # fmt: skip
+_CASE = ("model", "hardware", "engine", "batch", "in", "out")
+_FIELDS = shown_in(MARKDOWN)
 _PLAIN = re.compile(r"(?!www\.)[A-Za-z0-9]+([_.-][A-Za-z0-9]+)*\Z")
 
 
@@ -54,28 +51,20 @@ def _emulated(samples: Sequence[Sample]) -> list[str]:
 
 def table(samples: Sequence[Sample]) -> str:
     """A row a case; one that ran out of memory says so in the place of its latency."""
-    lines = [f"| {' | '.join(_HEADING)} |", "| --- | --- | --- |" + " ---: |" * 9 + " --- |"]
-    lines += [f"| {' | '.join(cell.replace('|', _BAR) for cell in _cells(one))} |" for one in samples]
-    return "\n".join(lines) + "\n"
+    heading = (*_CASE, *(field.heading for field in _FIELDS), "source")
+    rows = [heading, *map(_cells, samples)]
+    return "\n".join(markdown(rows, right=range(3, len(heading) - 1))) + "\n"
 
 
 def _cells(one: Sample) -> list[str]:
-    split, point = one.record.split or Split(), one.point
-    found = latency_of(one)
-    of_bound = (one.record.limits or Limits()).of_bound
-    ttft, tpot = split.ttft_s, split.tpot_s
-    interval = found and found.low and found.high and f"{significant(found.low)}-{significant(found.high)}"
-    return [
-        *map(escaped, (one.model, one.hardware, one.engine)),
-        *map(str, (point.batch_size, point.input_len, point.output_len)),
-        "out of memory" if found is None else significant(found.value),
-        interval or "",
-        "" if one.tokens_per_s is None else significant(one.tokens_per_s),
-        "" if ttft is None else significant(1000 * ttft),
-        "" if tpot is None else significant(1000 * tpot),
-        "" if of_bound is None else f"{significant(100 * of_bound)} %",
-        one.source,
-    ]
+    point = one.point
+    own = {"latency_mean_s": one.latency_s, "output_tokens_per_s": one.tokens_per_s}
+    values = [(field, own.get(field.name) or field.value(one.record)) for field in _FIELDS]
+    written = ["" if value is None else field.written(value) for field, value in values]
+    if one.latency_s is None:
+        written[0] = "out of memory"
+    numbers = map(str, (point.batch_size, point.input_len, point.output_len))
+    return [*map(escaped, (one.model, one.hardware, one.engine)), *numbers, *written, one.source]
 
 
 def _failures(failed: dict[str, str]) -> Iterator[str]:

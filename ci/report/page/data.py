@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ci.docs.definitions import definition
-from ci.report.page.fields import GROUPS
-from ci.report.page.reading import FILE, TABLE, Field
+from ci.report.page.fields import FILE, GROUPS, TABLE, Field
 from ci.report.read.samples import Curve, Sample, curves
 from fixtures.core.base.errors import InputError
 from fixtures.core.result.metrics import METRICS

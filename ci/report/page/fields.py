@@ -1,210 +1,130 @@
-"""What the page tells of a case, by groups: every field of its record that a person may ask for."""
+"""What the page tells of a case, by groups: the rows of `fixtures.core.fields`, and what is no record's."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from ci.report.page.reading import BOTH, FILE, TABLE, Field, at, finite, number, positive_at, text_at, words
 from ci.report.read.samples import Sample
-from fixtures.core.base.text import gigabytes, seconds, significant
+from fixtures.core import fields as rows
+from fixtures.core.base.text import gigabytes
+from fixtures.core.result.out_of_memory import Outcome
+
+LONGEST = 600  # characters of a field
+TABLE, FILE, BOTH = frozenset({rows.PAGE}), frozenset({rows.CSV}), frozenset({rows.PAGE, rows.CSV})
+_OUT_OF_MEMORY = "out of memory"
 
 
-def _ms(value: float) -> str:
-    return significant(1000 * value) + " ms"
+@dataclass(frozen=True)
+class Field:
+    """One thing to know of a case.
+
+    `name` is what it is called in a CSV file, with SI units; `label` is for people, empty where another field
+    tells them the same. `value` is raw, and None where it is not known; `written` makes text for people of
+    it, and `missing` stands for None. `stands`: whether it is a column of the table, of the CSV or both; the
+    record of a case has all.
+    """
+
+    name: str
+    label: str
+    value: Callable[[Sample], Any]
+    written: Callable[[Any], str] = str
+    numeric: bool = False
+    stands: frozenset[str] = frozenset()
+    missing: str = ""
+
+    def text(self, value: float | str | None) -> str:
+        """Its value for people, and not longer than a page can show."""
+        text = self.missing if value is None else self.written(value)
+        return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
-def _bare_ms(value: float) -> str:
-    return significant(1000 * value)
+def _of_row(row: rows.Field) -> Field:
+    """A column has its unit in its heading, any other field with its value."""
+    stands = row.shown & BOTH
+    in_table = rows.PAGE in stands
+
+    def value(sample: Sample) -> Any:
+        found = _OF_SAMPLE[row.name](sample) if row.name in _OF_SAMPLE else row.value(sample.record)
+        return found if row.numeric else _short(found)
+
+    return Field(
+        row.name,
+        row.heading if in_table else row.label,
+        value,
+        row.written if in_table else row.with_unit,
+        row.numeric,
+        stands,
+        _OUT_OF_MEMORY if row.name == "latency_mean_s" else "",
+    )
+
+
+def _short(value: Any) -> str | None:
+    text = None if value is None else str(value)
+    return text if text is None or len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def _words(
+    name: str, label: str, value: Callable[[Sample], Any], stands: frozenset[str] = frozenset()
+) -> Field:
+    return Field(name, label, lambda sample: _short(value(sample)), stands=stands)
+
+
+def _number(name: str, label: str, value: Callable[[Sample], Any], written: Callable[[Any], str],
+            stands: frozenset[str] = frozenset()) -> Field:  # fmt: skip
+    return Field(name, label, value, written, True, stands)
+
+
+def _lost(value: Callable[[Outcome], Any]) -> Callable[[Sample], Any]:
+    """Of a case that ran out of memory."""
+    return lambda sample: None if sample.outcome is None else value(sample.outcome)
 
 
 def _gb(value: float) -> str:
     return gigabytes(value) + " GB"
 
 
-def _percent(fraction: float) -> str:
-    return significant(100 * fraction) + " %"
-
-
-def _signed_percent(fraction: float) -> str:
-    return f"{100 * fraction:+.0f} %"
-
-
-def _whole(value: float) -> str:
-    return f"{value:.0f}"
-
-
-def _thousands(value: float) -> str:
-    return f"{value:,.0f}"
-
-
-def _tokens_per_s(value: float) -> str:
-    return significant(value) + " tokens/s"
-
-
-def _tera(value: float) -> str:
-    return significant(value / 1e12) + " TFLOP/s"
-
-
-def _giga_per_s(value: float) -> str:
-    return significant(value / 1e9) + " GB/s"
-
-
-def _interval(sample: Sample) -> str | None:
-    low, high = (positive_at(f"latency_interval.{end}")(sample) for end in ("low", "high"))
-    return None if low is None or high is None else f"{significant(low)}-{significant(high)}"
-
-
-def _rounds(sample: Sample) -> str | None:
-    timed, warm_up = (finite(f"protocol.{key}")(sample) for key in ("rounds", "warmup_rounds"))
-    if timed is None:
-        return None
-    return _whole(timed) + ("" if warm_up is None else f", after {_whole(warm_up)} to warm up")
-
-
-def _attention(sample: Sample) -> str | None:
-    return text_at("attention")(sample) or text_at("case.engine.attention")(sample)
-
-
-def _cache(sample: Sample) -> str | None:
-    found = at("case.engine.use_cache")(sample)
-    return ("on" if found else "off") if isinstance(found, bool) else None
-
-
-def _set_by(sample: Sample) -> str | None:
-    by = [text_at(f"limits.{phase}_by")(sample) for phase in ("prefill", "decode")]
-    return " / ".join(one for one in by if one) or None
-
-
-def _sweep(sample: Sample) -> str | None:
-    return ", ".join(sample.record.sweeps) or None
-
-
-def _kept(sample: Sample) -> str | None:
-    kept = sample.record.kept_in_other_dtypes
-    return None if kept is None else ", ".join(kept.names)
-
-
-def _marks(sample: Sample) -> str | None:
-    return "; ".join(sample.record.marks) or None
-
-
-def _versions(sample: Sample) -> str | None:
-    versions = sample.record.versions
-    return ", ".join(f"{name} {version}" for name, version in versions.items() if version) or None
-
-
-def _peak(name: str, label: str, kind: str, key: str) -> Field:
-    written = _tera if key == "flops_per_s" else _giga_per_s
-    return number(name, label, positive_at(f"limits.peaks.{kind}.{key}"), written)
-
-
-def _own_flops_per_s(sample: Sample) -> float | None:
-    """Of products in the dtype that its engine multiplies in."""
-    dtype = text_at("limits.peaks.dtype")(sample)
-    return None if dtype is None else positive_at(f"limits.peaks.by_dtype.{dtype}")(sample)
-
-
+_OF_SAMPLE: Mapping[str, Callable[[Sample], Any]] = {
+    "latency_mean_s": lambda one: one.latency_s,
+    "output_tokens_per_s": lambda one: one.tokens_per_s,
+}
+_CASE = (
+    _words("model", "model", lambda one: one.model, BOTH),
+    _words("hardware", "hardware", lambda one: one.hardware, BOTH),
+    _words("engine", "engine", lambda one: one.engine, BOTH),
+    _number("batch_size", "batch", lambda one: one.point.batch_size, str, BOTH),
+    _number("input_len", "tokens in", lambda one: one.point.input_len, str, BOTH),
+    _number("output_len", "out", lambda one: one.point.output_len, str, BOTH),
+    _words("source", "source", lambda one: one.source, BOTH),
+    _words("hub", "name on the hub", lambda one: one.record.case.model.hub),
+    _words("weights", "weights", lambda one: one.record.case.model.weights),
+    _words(
+        "checkpoint_format", "quantised checkpoint's", lambda one: one.record.case.model.checkpoint_format
+    ),
+    _words("dtype", "dtype", lambda one: one.record.case.engine.dtype),
+    _words("attention", "attention", lambda one: one.record.attention or one.record.case.engine.attention),
+    _words("cache", "KV cache", lambda one: "on" if one.record.case.engine.use_cache else "off"),
+)
+_LOST = (
+    _words("phase", "ran out in", _lost(lambda one: one.phase)),
+    _number("needed_bytes", "was to need", _lost(lambda one: one.needed_bytes), _gb),
+    _number("free_bytes", "was free", _lost(lambda one: one.free_bytes), _gb),
+    _words("after", "not tried, after", _lost(lambda one: one.after)),
+    _words("detail", "detail", _lost(lambda one: one.detail or None)),
+)
+_RUN = (
+    _words("taken", "taken", lambda one: one.taken or None, FILE),
+    _words("history", "history", lambda one: one.file, FILE),
+)
+_ORDER = (
+    "latency", "speed", "prefill and decode", "physical limit", "memory", "several devices", "machine", "run",
+)  # fmt: skip
+_BESIDE = {"memory": _LOST, "run": _RUN}
 GROUPS: Mapping[str, tuple[Field, ...]] = {
-    "case": (
-        words("model", "model", lambda one: one.model, BOTH),
-        words("hardware", "hardware", lambda one: one.hardware, BOTH),
-        words("engine", "engine", lambda one: one.engine, BOTH),
-        number("batch_size", "batch", lambda one: one.point.batch_size, _whole, BOTH),
-        number("input_len", "tokens in", lambda one: one.point.input_len, _whole, BOTH),
-        number("output_len", "out", lambda one: one.point.output_len, _whole, BOTH),
-        words("source", "source", lambda one: one.source, BOTH),
-        words("hub", "name on the hub", "case.model.hub"),
-        words("weights", "weights", "case.model.weights"),
-        words("checkpoint_format", "quantised checkpoint's", "case.model.checkpoint_format"),
-        words("dtype", "dtype", "case.engine.dtype"),
-        words("attention", "attention", _attention),
-        words("cache", "KV cache", _cache),
-    ),
-    "latency": (
-        number("latency_mean_s", "latency s", lambda one: one.latency_s, significant, BOTH, "out of memory"),
-        number("latency_median_s", "median", positive_at("latency_median_s"), seconds, FILE),
-        words("latency_interval", "interval s", _interval, TABLE),
-        number("latency_low_s", "", positive_at("latency_interval.low"), seconds, FILE),
-        number("latency_high_s", "", positive_at("latency_interval.high"), seconds, FILE),
-        number("coverage", "coverage", "latency_interval.coverage", _percent),
-        number("latency_spread", "spread", "latency_spread", _percent),
-        number("drift", "drift", "drift.change", _signed_percent),
-        words("rounds", "rounds", _rounds),
-        words("stopped_by", "no more because", "stopped_by"),
-    ),
-    "speed": (
-        number("output_tokens_per_s", "tokens/s", lambda one: one.tokens_per_s, significant, BOTH),
-        number("ms_per_output_token", "ms/token", positive_at("ms_per_output_token"), significant, BOTH),
-        number("joules_per_output_token", "J/token", "joules_per_output_token", significant, BOTH),
-    ),
-    "prefill and decode": (
-        number("ttft_s", "TTFT ms", positive_at("split.ttft_s"), _bare_ms, BOTH),
-        number("tpot_s", "TPOT ms", positive_at("split.tpot_s"), _bare_ms, BOTH),
-        number("itl_p50_s", "ITL p50", positive_at("split.itl_s.p50"), _ms, FILE),
-        number("itl_p90_s", "ITL p90", positive_at("split.itl_s.p90"), _ms, FILE),
-        number("itl_p99_s", "ITL p99", positive_at("split.itl_s.p99"), _ms, FILE),
-        number("prefill_tokens_per_s", "prefill", "split.prefill_tokens_per_s", _tokens_per_s, FILE),
-        number("decode_tokens_per_s", "decode", "split.decode_tokens_per_s", _tokens_per_s, FILE),
-        number("fit_first_s", "first token, by fit", "split.fit.first_s.value", _ms),
-        number("fit_further_s", "further token, by fit", "split.fit.further_s.value", _ms),
-    ),
-    "physical limit": (
-        number("bound_s", "bound", positive_at("limits.bound_s"), seconds, FILE),
-        number("of_bound", "of bound", positive_at("limits.of_bound"), _percent, BOTH),
-        words("set_by", "set by", _set_by),
-        number("mfu", "MFU", positive_at("limits.mfu"), _percent, BOTH),
-        number("mbu", "MBU", positive_at("limits.mbu"), _percent, BOTH),
-        _peak("stated_flops_per_s", "stated peak", "stated", "flops_per_s"),
-        _peak("stated_bytes_per_s", "stated bandwidth", "stated", "bandwidth_bytes_per_s"),
-        _peak("measured_flops_per_s", "measured peak", "measured", "flops_per_s"),
-        number("own_flops_per_s", "in its own dtype", _own_flops_per_s, _tera),
-        number("units_flops_per_s", "of its arithmetic units", "limits.peaks.units.flops_per_s", _tera),
-        _peak("measured_bytes_per_s", "measured bandwidth", "measured", "bandwidth_bytes_per_s"),
-        words("emulated", "emulated", "limits.peaks.emulated"),
-    ),
-    "memory": (
-        number("peak_memory_bytes", "peak GB", positive_at("peak_memory_bytes"), gigabytes, BOTH),
-        number("predicted_memory_bytes", "predicted", "predicted_memory.total_bytes", _gb, FILE),
-        number("predicted_memory_error", "predicted / peak - 1", "predicted_memory_error", _signed_percent),
-        number("parameters", "parameters", "parameters", _thousands),
-        number("parameter_bytes", "their bytes", "parameter_bytes", _gb),
-        words("kept", "kept in other dtypes", _kept),
-        words("phase", "ran out in", "phase"),
-        number("needed_bytes", "was to need", "needed_bytes", _gb),
-        number("free_bytes", "was free", "free_bytes", _gb),
-        words("after", "not tried, after", "after"),
-        words("detail", "detail", "detail"),
-    ),
-    "several devices": (
-        number("speed_up", "speed-up", positive_at("parallel.speed_up"), significant, FILE),
-        number("efficiency", "efficiency", positive_at("parallel.efficiency"), significant, FILE),
-        words("over", "over", "parallel.over"),
-        number("per_device", "each", "parallel.output_tokens_per_s_per_device", _tokens_per_s),
-        number("communication", "communication", "parallel.communication.share", _percent),
-        number("over_even", "weights / even split", "shards.over_even", significant),
-    ),
-    "machine": (
-        words("reported_name", "device", "machine.reported_name"),
-        number("device_memory", "its memory", "machine.memory_bytes", _gb),
-        words("processor", "processor", "machine.processor"),
-        number("cores", "cores", "machine.cores", _whole),
-        number("threads", "threads", "threads", _whole),
-        words("system", "system", "machine.system"),
-        words("node", "node", "machine.node"),
-        words("driver", "driver", "machine.driver"),
-        number("load", "load before", "state.load_1min_before", significant),
-        number("waited", "waited for a core", "state.waited_share", _percent),
-        number("throttled", "throttle events", "state.throttle_count", _whole),
-    ),
-    "run": (
-        words("suite", "suite", "suite", BOTH),
-        words("sweep", "sweep", _sweep, FILE),
-        words("taken", "taken", lambda one: one.taken or None, FILE),
-        words("history", "history", lambda one: one.file, FILE),
-        words("what", "published in", "provenance.what"),
-        words("url", "at", "provenance.url"),
-        words("versions", "versions", _versions),
-        number("seed", "seed", "protocol.seed", _whole),
-        words("marks", "marks", _marks, BOTH),
-    ),
+    "case": _CASE,
+    **{
+        group: (*(_of_row(row) for row in rows.FIELDS if row.group == group), *_BESIDE.get(group, ()))
+        for group in _ORDER
+    },
 }

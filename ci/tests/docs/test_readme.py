@@ -8,20 +8,18 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from ci.docs.definitions import README, with_table
 from ci.tests.conftest import ROOT
+from ci.tests.records import recorded
 from fixtures.core.base.text import significant
 from fixtures.core.result.metrics import METRICS
-from fixtures.core.result.out_of_memory import Outcome
 from fixtures.core.result.record import Record
-from fixtures.core.result.tables import limits_table, parallel_table, results_table, split_table
+from fixtures.core.tables import other_table, results_table
 
 # The project's own first: its commands make what those of the folders' READMEs build on.
 SOURCES = [
@@ -118,18 +116,22 @@ def stored(name: str) -> list[dict[str, Any]]:
     return [bench for file in files for bench in json.loads(file.read_text(encoding="utf-8"))["benchmarks"]]
 
 
-def lines(table: Callable[[list[Record | Outcome]], list[str]], records: list[dict[str, Any]]) -> str:
-    """A table of these records, which is not empty."""
-    found = table([msgspec.convert(record, Record) for record in records])
-    assert len(found) > 3
-    return "\n".join(found)
+def as_read(records: list[dict[str, Any]]) -> list[Record]:
+    """The records, decoded."""
+    return [recorded(**one) for one in records]
+
+
+def shown(lines: list[str]) -> str:
+    """The text of a table, which is not empty."""
+    assert len(lines) > 3
+    return "\n".join(lines)
 
 
 def test_the_table_is_that_of_the_history() -> None:
     """Every row of the table, digit by digit."""
     records = [bench["extra_info"] for bench in stored("default")]
     assert len(records) == 24
-    assert lines(results_table, records) in READMES
+    assert shown(results_table(as_read(records))) in READMES
 
 
 def test_the_table_of_prefill_and_decode_is_that_of_its_history() -> None:
@@ -137,7 +139,7 @@ def test_the_table_of_prefill_and_decode_is_that_of_its_history() -> None:
     records = [bench["extra_info"] for bench in stored("latency")]
     assert len(records) == 9
     assert all(record["split"]["fit"] for record in records)
-    assert lines(split_table, records) in READMES
+    assert shown(other_table("split", as_read(records))) in READMES
 
 
 def test_the_table_of_bounds_is_that_of_its_history() -> None:
@@ -145,7 +147,7 @@ def test_the_table_of_bounds_is_that_of_its_history() -> None:
     records = [bench["extra_info"] for bench in stored("latency")]
     assert len(records) == 9
     assert all(0 < record["limits"]["of_bound"] < 1 for record in records)
-    assert lines(limits_table, records) in READMES
+    assert shown(other_table("limits", as_read(records))) in READMES
 
 
 def test_the_table_of_a_cpu_that_emulates_bf16_is_that_of_its_histories() -> None:
@@ -156,7 +158,7 @@ def test_the_table_of_a_cpu_that_emulates_bf16_is_that_of_its_histories() -> Non
     assert max(one for one in shares if one is not None) < 1
     rates = [record["limits"]["peaks"]["by_dtype"]["float32"] for record in records]
     assert [record["limits"]["peaks"]["measured"]["flops_per_s"] for record in records] == rates
-    assert lines(limits_table, records) in READMES
+    assert shown(other_table("limits", as_read(records))) in READMES
 
 
 def test_the_table_of_several_devices_is_that_of_the_history() -> None:
@@ -165,7 +167,7 @@ def test_the_table_of_several_devices_is_that_of_the_history() -> None:
     split = [record for record in records if record["case"]["devices"] > 1]
     assert {record["case"]["engine"]["kind"] for record in split} == {"deepspeed", "hf_tp"}
     assert all(record["parallel"]["speed_up"] for record in split)
-    assert lines(parallel_table, records) in READMES
+    assert shown(other_table("parallel", as_read(records))) in READMES
 
 
 def test_the_ratios_are_those_of_the_history() -> None:

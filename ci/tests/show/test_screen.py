@@ -11,7 +11,8 @@ import sys
 import pytest
 
 from ci.tests.conftest import write_suite
-from ci.tests.fake_engine import FakeEngine
+from ci.tests.fake_engine import FakeEngine, Law
+from ci.tests.measure.test_measuring import GPU_WORK, SLOW_GPU
 
 pytest_plugins = ["pytester"]
 
@@ -124,3 +125,33 @@ def test_a_history_that_cannot_be_read_costs_no_measurement(
     result = project.runpytest("benchmarks", "--benchmark-only", "--suite", write_suite(project.path, "m"))
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["passed over: *here/0001_torn.json: is no history*"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown"),
+    [("", ()), ("split", ("split",)), ("limits,split", ("split", "limits")), ("all", ("split", "limits"))],
+)
+def test_other_tables_are_printed_where_they_are_asked_for(
+    project: pytest.Pytester, fake: type[FakeEngine], asked: str, shown: tuple[str, ...]
+) -> None:
+    """In their order; that of several devices has no row where there is one."""
+    fake.work, fake.peaks[:], fake.law = GPU_WORK, [SLOW_GPU], Law(prefill_s=0.02, token_s=0.00096)
+    suite = write_suite(project.path, "m", output_lengths=[4])
+    result = project.runpytest("benchmarks", "--suite", suite, *(["--tables", asked] if asked else []))
+    assert result.ret == 0
+    text = result.stdout.str()
+    heads = {"split": "prefill tokens/s", "limits": "set by"}
+    assert text.count("latency s") == 1
+    places = [text.find(heads[name]) for name in heads if name in shown]
+    assert places == sorted(places)
+    assert -1 not in places
+    assert all(head not in text for name, head in heads.items() if name not in shown)
+
+
+def test_a_table_that_is_none_is_one_line(project: pytest.Pytester, fake: type[FakeEngine]) -> None:
+    """It says what there is; nothing is measured."""
+    suite = write_suite(project.path, "m")
+    result = project.runpytest("benchmarks", "--suite", suite, "--tables", "splits")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--tables*no table is named 'splits'*"])
+    assert fake.log == []

@@ -35,10 +35,10 @@ from fixtures.core.forecast.forecast import (
 )
 from fixtures.core.forecast.past_runs import DEFAULT_EFFICIENCY, Past, Seen, of_machine, read_seen
 from fixtures.core.forecast.past_runs import seen as past_seen
-from fixtures.core.result.tables import plan_table
 from fixtures.core.spec import library
 from fixtures.core.spec.case import Case, EngineSpec, HardwareSpec, ModelSpec, Point
 from fixtures.core.spec.devices.machine import Machine
+from fixtures.core.tables import plan_table
 
 pytest_plugins = ["pytester"]
 

@@ -22,11 +22,11 @@ from ci.tests.fake_engine import FAKE_KIND, FakeEngine
 from fixtures.core.cost.footprint import Footprint, Instant, Pass, Terms
 from fixtures.core.cost.memory import CPU_MARGIN_BYTES
 from fixtures.core.result.out_of_memory import needed_bytes, out_of_memory, ran_out_with_less
-from fixtures.core.result.tables import results_table
 from fixtures.core.spec import library
 from fixtures.core.spec.case import Case, EngineSpec, HardwareSpec, ModelSpec, Point
 from fixtures.core.spec.devices.machine import Machine
 from fixtures.core.spec.engine_kinds import KINDS
+from fixtures.core.tables import results_table
 from fixtures.engines.counting.kept import KeptCounts
 from fixtures.engines.protocol import Limits
 from fixtures.load.model import Handle

@@ -30,7 +30,9 @@ def measured(project: pytest.Pytester, *arguments: str, **keys: Any) -> tuple[li
 def test_both_ways_find_the_law(project: pytest.Pytester, fake: Fake) -> None:
     """Prefill 0.5 s, a token 0.02 s and 0.1 ms more each: from single tokens, and from whole calls alone."""
     fake.law = Law(prefill_s=0.5, token_s=0.02, growth_s=1e-4)
-    benches, text = measured(project, batch_sizes=[4], input_lengths=[8], output_lengths=[1, 11, 31])
+    benches, text = measured(
+        project, "--tables", "split", batch_sizes=[4], input_lengths=[8], output_lengths=[1, 11, 31]
+    )
     for bench, n in zip(benches, (1, 11, 31), strict=True):
         split = bench["extra_info"]["split"]
         gaps = [0.02 + 1e-4 * k for k in range(n - 1)]
@@ -58,7 +60,7 @@ def test_ways_that_differ_are_marked(project: pytest.Pytester, fake: Fake) -> No
     benches, text = measured(project, model="forgets_half_the_prefill", output_lengths=[2, 12])
     assert benches[1]["extra_info"]["split"]["ttft_disagreement"]["value"] == pytest.approx(1.0)
     assert benches[1]["extra_info"]["marks"][0] == "two ways: TTFT by the fit +100 % (surely beyond 10 %)"
-    assert "MARKED forgets_half_the_prefill-1x" in text
+    assert "MARKED two ways in 2 cases: forgets_half_the_prefill-1x" in text
 
 
 def test_moments_beyond_the_call_have_no_number(project: pytest.Pytester, fake: Fake) -> None:

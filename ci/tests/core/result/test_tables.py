@@ -20,8 +20,8 @@ from fixtures.core.result.record import (
     RecordedPeaks,
 )
 from fixtures.core.result.stats import Interval
-from fixtures.core.result.tables import emulated, marks, result_line, results_table, split_table
 from fixtures.core.spec.case import Point
+from fixtures.core.tables import emulated, marks, other_table, result_line, results_table
 
 
 def named(model: str, batch: int) -> RecordedCase:
@@ -65,19 +65,30 @@ def cells(line: str) -> list[str]:
 
 
 def test_a_table_has_units_in_its_heading_and_a_row_a_case_under_its_model() -> None:
-    """Out of memory is a cell; an unknown peak is an empty one; one round has no interval."""
+    """Out of memory is a cell; what is not known is a dash; one round has no interval."""
     one_round = replace(record("second", 16, 0.5, peak=None), latency_interval=None)
     lines = results_table([record("first", 4, 2.0), case("first", 8), one_round])
     heading, *rows = lines
-    for column in ("batch", "tokens in", "latency s", "median s", "interval s", "tokens/s", "ms/token", "GB"):
+    for column in (
+        "batch",
+        "in",
+        "out",
+        "latency s",
+        "interval s",
+        "TTFT ms",
+        "TPOT ms",
+        "tokens/s",
+        "of bound",
+        "GB",
+    ):
         assert column in heading
     assert [cells(row) for row in rows] == [
         ["-" * len(lines[0])],
         ["first"],
-        ["2xa100_80gb hf", "4", "512", "10", "2.00", "2.10", "1.50-2.50", "20.0", "200", "2.50"],
+        ["2xa100_80gb hf", "4", "512", "10", "2.00", "1.50-2.50", "1000", "100", "20.0", "-", "2.50"],
         ["2xa100_80gb hf", "8", "512", "10", "out of memory"],
         ["second"],
-        ["2xa100_80gb hf", "16", "512", "10", "0.500", "0.600", "-", "320", "50.0"],
+        ["2xa100_80gb hf", "16", "512", "10", "0.500", "-", "1000", "100", "320", "-", "-"],
     ]
 
 
@@ -93,7 +104,7 @@ def test_the_columns_of_a_table_stand_under_their_headings() -> None:
 def test_a_table_of_nothing_is_no_line() -> None:
     """No heading without a row."""
     assert results_table([]) == []
-    assert split_table([case("m", 1)]) == []
+    assert other_table("split", [case("m", 1)]) == []
 
 
 def test_prefill_and_decode_stand_beside_their_fit() -> None:
@@ -108,7 +119,7 @@ def test_prefill_and_decode_stand_beside_their_fit() -> None:
     )
     own = replace(own, split=fitted)
     alone = record("m", 8, 2.0)
-    rows = [cells(line) for line in split_table([own, alone])]
+    rows = [cells(line) for line in other_table("split", [own, alone])]
     assert rows[3] == [
         "2xa100_80gb hf", "4", "512", "10", "1000", "100", "100", "2048", "40.0", "1200", "99.9",
         "+20 %! / -0 %",
@@ -116,14 +127,30 @@ def test_prefill_and_decode_stand_beside_their_fit() -> None:
     assert rows[4][-3:] == ["-", "-", "-"]
 
 
-def test_marks_name_their_case() -> None:
-    """A line each, none where there is no reason to doubt."""
+def test_a_mark_of_one_case_stands_as_it_is() -> None:
+    """None where there is no reason to doubt."""
     doubted = replace(record("m", 4, 2.0), marks=("drift: +5 %", "another"))
     name = "m-2xa100_80gb-hf-b4-in512-out10"
     assert marks([record("n", 4, 2.0), case("n", 8), doubted]) == [
         f"MARKED {name}: drift: +5 %",
         f"MARKED {name}: another",
     ]
+
+
+def test_marks_of_a_kind_are_one_line_with_their_cases() -> None:
+    """Whatever their figures; of many cases four are named."""
+    busy = "{} of 5 rounds disturbed: contention: other processes used {} cores"
+    rows = [
+        replace(record("m", batch, 2.0), marks=(f"drift: +{batch} % from first", busy.format(batch, batch)))
+        for batch in range(1, 7)
+    ]
+    name = "m-2xa100_80gb-hf-b{}-in512-out10".format
+    named = ", ".join(map(name, (1, 2, 3, 4)))
+    assert marks(rows) == [
+        f"MARKED drift in 6 cases: {named} and 2 more",
+        f"MARKED contention in 6 cases: {named} and 2 more",
+    ]
+    assert marks(rows[:2])[0] == f"MARKED drift in 2 cases: {name(1)}, {name(2)}"
 
 
 def test_an_emulated_dtype_is_one_line_for_all_of_its_cases() -> None:
