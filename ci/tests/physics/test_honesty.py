@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import yaml
 from ci.physics import validate
 from ci.physics.points import elsewhere, published
 from ci.physics.validate import Errors
+from fixtures.core.estimate.machine import calibrated, never_seen, shares
 from fixtures.core.estimate.physics import FOLDER, Physics, read_physics
 
 DATA = published()
@@ -120,10 +122,6 @@ def test_no_pick_by_the_upper_end_misses_its_target(without: dict[str, Any]) -> 
 
 def test_calibration_finds_planted_factors() -> None:
     """A machine whose host is 1.5 times and whose devices are 1.2 times as slow; the interval narrows."""
-    from dataclasses import replace
-
-    from fixtures.core.estimate.machine import calibrated, never_seen, shares
-
     here = physics()
     true = replace(here.parameters, g_host=1.5, g_device=1.2)
     chosen = validate.designed([one for one in DATA if one.case.hardware.name == "a100_80gb"], 3)
@@ -136,6 +134,20 @@ def test_calibration_finds_planted_factors() -> None:
     assert host > 0.9 > 0.1 > device
     assert machine.variance(host, device) < before.variance(host, device) / 4
     assert calibrated(here, []) == before
+
+
+def test_one_point_tells_the_host_and_leaves_the_devices_as_uncertain_as_before() -> None:
+    """By hand: ln g is the point's, drawn to 0 as its own spread and that between machines say."""
+    here = physics()
+    (chosen,) = validate.designed([one for one in DATA if one.case.hardware.name == "a100_80gb"], 1)
+    host, device = shares(chosen.work, here.parameters)
+    slow = replace(here.parameters, g_host=1.5)
+    machine = calibrated(here, [(chosen.work, float(chosen.work.seconds(slow)))])
+    between = (host * here.host_sd_ln) ** 2
+    drawn = between / (between + (device * here.device_sd_ln) ** 2 + here.own_sd_ln**2)
+    assert machine.ln_host == pytest.approx(drawn * np.log(1.5), rel=0.01)
+    assert machine.var_device == pytest.approx(here.device_sd_ln**2, rel=0.01)
+    assert machine.var_host == pytest.approx((1 - drawn) * here.host_sd_ln**2, rel=0.25)
 
 
 def test_a_quantile_is_of_groups() -> None:
