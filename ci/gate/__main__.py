@@ -162,7 +162,7 @@ def _accept(words: Sequence[str]) -> int:
 
 
 def _paired(words: Sequence[str]) -> int:
-    from ci.gate.command_paired import main  # numpy takes a moment
+    from ci.gate.paired.command import main  # numpy takes a moment
 
     return main(words)
 
@@ -174,7 +174,7 @@ def _trends(words: Sequence[str]) -> int:
 
 
 def _calibrate(words: Sequence[str]) -> int:
-    from ci.gate.command_calibrate import main
+    from ci.gate.calibrate.command import main
 
     return main(words)
 

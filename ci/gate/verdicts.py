@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ci.gate import counters, fingerprint
-from ci.gate.stored import LEAST_RUNS, Decision, decide, spells
+from ci.gate.stored.decide import LEAST_RUNS, Decision, decide, spells
 from fixtures.core.base.text import printable, significant
 from fixtures.core.store.history import History, Measured
 

@@ -190,7 +190,7 @@ def test_a_fault_of_the_gate_is_no_regression(
     write(folder / "new.json", {"a": 1.0})
     assert judged("new.json") == FAULT == 70
     error = capsys.readouterr().err
-    assert error == "FAULT of the gate, in test_gate_runs.py:" + error.partition(".py:")[2]
+    assert error == "FAULT of the gate, in test_runs.py:" + error.partition(".py:")[2]
     assert r"ZeroDivisionError: not\nforeseen" in error
     assert error.count("\n") == 1
 

@@ -19,13 +19,13 @@ import pytest
 from scipy import stats
 
 from ci.gate.__main__ import main
+from ci.gate.calibrate.paired_families import HARDER, REGIMES, paired_table
+from ci.gate.calibrate.simulate import HEAD, Regime, Replayed, Simulated, at_least, at_most, paired, row
 from ci.gate.output import markdown, table
-from ci.gate.paired import Comparison
-from ci.gate.paired_families import HARDER, REGIMES, paired_table
-from ci.gate.pairs_file import PairsFile
-from ci.gate.sequential import LEAST_PAIRS, Rule, Series, interval, trimmed
-from ci.gate.sides import Side, Took, opened
-from ci.gate.simulate import HEAD, Regime, Replayed, Simulated, at_least, at_most, paired, row
+from ci.gate.paired.comparison import Comparison
+from ci.gate.paired.pairs_file import PairsFile
+from ci.gate.paired.sequential import LEAST_PAIRS, Rule, Series, interval, trimmed
+from ci.gate.paired.sides import Side, Took, opened
 from ci.gate.verdicts import Word
 from ci.tests.conftest import FAKED, ROOT
 from ci.tests.records import recorded

@@ -18,7 +18,7 @@ from fixtures.core.base.errors import InputError
 from fixtures.core.result.record import Record
 from fixtures.core.store.history import read_history
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 _ENGINE = "engine="
 _FAILED = 1  # pytest's exit code: tests were run, and some of them failed
 # Both sides measure all of a pair's cases; a base of an earlier version takes 0 for no time at all.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ci.gate.sequential import MOST_PAIRS
-from ci.gate.simulate import CASES, HEAD, Planted, Regime, Simulated, least, most, paired, row
+from ci.gate.calibrate.simulate import CASES, HEAD, Planted, Regime, Simulated, least, most, paired, row
+from ci.gate.paired.sequential import MOST_PAIRS
 
 REGIMES = (
     Regime("quiet", core=0.01),

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ci.gate.arguments import Parser, positive
-from ci.gate.paired_families import paired_table
-from ci.gate.rates import stored_table
-from ci.gate.real import measure, replayed
-from ci.gate.sequential import MOST_PAIRS
-from ci.gate.simulate import HEAD, paired, row
+from ci.gate.calibrate.paired_families import paired_table
+from ci.gate.calibrate.rates import stored_table
+from ci.gate.calibrate.real import measure, replayed
+from ci.gate.calibrate.simulate import HEAD, paired, row
+from ci.gate.paired.sequential import MOST_PAIRS
 
 
 def main(words: Sequence[str]) -> int:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ci.gate.sequential import MOST_PAIRS, Each, Rule, Series, in_both
+from ci.gate.paired.sequential import MOST_PAIRS, Each, Rule, Series, in_both
 from ci.gate.verdicts import THRESHOLD
 
 CASES = 100

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ci.gate.families import APART, TUNED, Make
-from ci.gate.simulate import at_least, at_most, percent
-from ci.gate.stored import decide
+from ci.gate.calibrate.families import APART, TUNED, Make
+from ci.gate.calibrate.simulate import at_least, at_most, percent
+from ci.gate.stored.decide import decide
 from ci.gate.verdicts import ALPHA, THRESHOLD
 
 CASES, STORED_RUNS, NEW_RUNS = 100, 10, 3

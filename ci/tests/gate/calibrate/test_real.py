@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ci.gate import real
 from ci.gate.__main__ import main
-from ci.gate.pairs_file import read_pairs
-from ci.gate.sides import Took
-from ci.gate.simulate import paired
+from ci.gate.calibrate import real
+from ci.gate.calibrate.simulate import paired
+from ci.gate.paired.pairs_file import read_pairs
+from ci.gate.paired.sides import Took
 from ci.tests.records import recorded
 
 

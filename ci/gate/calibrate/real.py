@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from ci.gate.paired import Comparison, measured_by
-from ci.gate.pairs_file import PairsFile, read_pairs
-from ci.gate.sequential import LEAST_PAIRS
-from ci.gate.sides import ROOT, Side
-from ci.gate.simulate import Replayed, at_least, at_most
+from ci.gate.calibrate.simulate import Replayed, at_least, at_most
+from ci.gate.paired.comparison import Comparison, measured_by
+from ci.gate.paired.pairs_file import PairsFile, read_pairs
+from ci.gate.paired.sequential import LEAST_PAIRS
+from ci.gate.paired.sides import ROOT, Side
 from ci.gate.verdicts import THRESHOLD, Word
 from fixtures.core.base.errors import InputError
 

@@ -12,14 +12,14 @@ import pytest
 from scipy.optimize import minimize_scalar
 from scipy.stats import binom
 
-from ci.gate import tail
-from ci.gate.command_paired import _seed
-from ci.gate.paired import Comparison
-from ci.gate.paired_families import QUIET, SHARED
-from ci.gate.pairs_file import PairsFile
-from ci.gate.sequential import MEAN, TAIL, Rule, Series, by_signs
-from ci.gate.sides import Took
-from ci.gate.simulate import Planted, Regime, Simulated, at_least, paired
+from ci.gate.calibrate.paired_families import QUIET, SHARED
+from ci.gate.calibrate.simulate import Planted, Regime, Simulated, at_least, paired
+from ci.gate.paired import tail
+from ci.gate.paired.command import _seed
+from ci.gate.paired.comparison import Comparison
+from ci.gate.paired.pairs_file import PairsFile
+from ci.gate.paired.sequential import MEAN, TAIL, Rule, Series, by_signs
+from ci.gate.paired.sides import Took
 from ci.gate.verdicts import Word
 
 FIVE, TWICE = math.log1p(0.05), math.log(2)

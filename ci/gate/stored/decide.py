@@ -27,7 +27,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ci.gate.spread import (
+from ci.gate.stored.spread import (
     LEAST_CASES,
     Each,
     Rows,

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ci.gate import counters, tail
-from ci.gate.pairs_file import PairsFile
-from ci.gate.sequential import COVERAGE, LEAST_PAIRS, MOST_PAIRS, TAIL, Rule, Series, in_both, interval
-from ci.gate.sides import Took
+from ci.gate import counters
+from ci.gate.paired import tail
+from ci.gate.paired.pairs_file import PairsFile
+from ci.gate.paired.sequential import COVERAGE, LEAST_PAIRS, MOST_PAIRS, TAIL, Rule, Series, in_both, interval
+from ci.gate.paired.sides import Took
 from ci.gate.verdicts import Verdict, Word
 from fixtures.core.base.text import duration
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ci.gate.arguments import Parser, add_outputs, fraction, positive, shown, whole
-from ci.gate.paired import Comparison, measured_by
-from ci.gate.pairs_file import PairsFile, read_pairs
-from ci.gate.sequential import MOST_PAIRS
-from ci.gate.sides import ROOT, Side, opened
+from ci.gate.paired.comparison import Comparison, measured_by
+from ci.gate.paired.pairs_file import PairsFile, read_pairs
+from ci.gate.paired.sequential import MOST_PAIRS
+from ci.gate.paired.sides import ROOT, Side, opened
 from ci.gate.verdicts import THRESHOLD
 from fixtures.core.base.errors import InputError
 

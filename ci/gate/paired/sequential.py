@@ -26,7 +26,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ci.gate import tail
+from ci.gate.paired import tail
 
 MOST_PAIRS = 100  # of a series, unless said
 LEAST_PAIRS = 6  # of fewer, the scatter of a case says little; of those that count for one each

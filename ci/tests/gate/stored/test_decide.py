@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ci.gate.families import APART, TUNED
-from ci.gate.rates import STORED_HEAD, of_stored
-from ci.gate.spread import Tail, drift, moderated, noisier_today, shared_by_run, winsorised
-from ci.gate.stored import decide, spells
+from ci.gate.calibrate.families import APART, TUNED
+from ci.gate.calibrate.rates import STORED_HEAD, of_stored
+from ci.gate.stored.decide import decide, spells
+from ci.gate.stored.spread import Tail, drift, moderated, noisier_today, shared_by_run, winsorised
 from ci.tests.conftest import ROOT
 
 FIVE = math.log1p(0.05)

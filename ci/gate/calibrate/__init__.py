@@ -1,0 +1,1 @@
+"""How often both rules are wrong, by simulated and by real noise."""

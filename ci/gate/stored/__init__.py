@@ -1,0 +1,1 @@
+"""The rule for runs against stored runs."""
