@@ -16,12 +16,12 @@ from ci.physics import files, validate
 from ci.physics.fitting import CPU, CPU_PRIORS
 from ci.physics.points import CI, Datum
 from ci.physics.validate import Errors
-from fixtures.core.base.values import part, positive, text
-from fixtures.core.cost.bounds import Peaks, bound
+from fixtures.core.cost.bounds import bound
 from fixtures.core.cost.stored_counts import find_counts
 from fixtures.core.estimate.formula import Devices, Model
 from fixtures.core.estimate.machine import Work, calibrated
 from fixtures.core.estimate.physics import MEASURED, NEVER_SEEN, Fitted, Physics
+from fixtures.core.result.record import Record
 from fixtures.core.spec import library
 from fixtures.core.spec.case import Case, EngineSpec, Point
 from fixtures.core.store.history import read_history
@@ -42,8 +42,8 @@ def points(folder: Path = FOLDER) -> dict[str, list[Datum]]:
         for one in read_history(file).measured:
             datum = _datum(one.record, file)
             if datum is not None:
-                disturbed = part(one.record, "state").get("disturbed")
-                calm = not (isinstance(disturbed, list) and disturbed and all(disturbed))
+                disturbed = one.record.state.disturbed if one.record.state else ()
+                calm = not disturbed or not all(disturbed)
                 runs.setdefault(datum.setup, {}).setdefault(datum.case.id, []).append((calm, datum))
     found: dict[str, list[Datum]] = {}
     for setup, cases in runs.items():
@@ -58,29 +58,28 @@ def _middle(of_case: Sequence[tuple[bool, Datum]]) -> Datum:
     return min(data, key=lambda one: abs(one.seconds - median))
 
 
-def _datum(record: Any, file: Path) -> Datum | None:
+def _datum(record: Record, file: Path) -> Datum | None:
     """A record in bf16, with its cache, of a model of the library, whose peaks were measured; else None."""
-    case, limits, machine = (part(record, key) for key in ("case", "limits", "machine"))
-    engine, measured = part(case, "engine"), part(part(limits, "peaks"), "measured")
-    flops, bandwidth = positive(measured.get("flops_per_s")), positive(measured.get("bandwidth_bytes_per_s"))
-    seconds, name = positive(record.get("latency_mean_s")), text(part(case, "model"), "name")
-    usual = (engine.get("kind"), engine.get("dtype"), engine.get("use_cache")) == ("hf", DTYPE, True)
-    if not (usual and flops and bandwidth and seconds and name in library.names("models")):
+    case, engine, seconds = record.case, record.case.engine, record.latency_mean_s
+    peaks = record.limits and record.limits.peaks.measured and record.limits.peaks.measured.both
+    usual = (engine.kind, engine.dtype, engine.use_cache) == ("hf", DTYPE, True)
+    if not (usual and peaks and seconds and case.model.name in library.names("models")):
         return None
-    spec = EngineSpec(str(engine["name"]), attention=str(engine["attention"]))
-    point = Point(case["batch_size"], case["input_len"], case["output_len"])
-    whole = Case(library.model(str(name)), library.hardware("cpu"), 1, spec, point)
+    spec = EngineSpec(engine.name, attention=engine.attention or "auto")
+    point = Point(case.batch_size, case.input_len, case.output_len)
+    whole = Case(library.model(case.model.name), library.hardware("cpu"), 1, spec, point)
     counts = find_counts(whole.model, spec)
     if counts is None or counts.dispatch is None:
         return None
     shape = (point.batch_size, point.input_len, point.output_len)
+    devices = Devices(peaks.flops_per_s, peaks.bandwidth_bytes_per_s)
     return Datum(
         case=whole,
-        work=Work(Model.of(counts.work, counts.dispatch), Devices(flops, bandwidth), *shape),
+        work=Work(Model.of(counts.work, counts.dispatch), devices, *shape),
         seconds=seconds,
-        bound=bound(point, True, counts.work, Peaks(flops, bandwidth)),
+        bound=bound(point, True, counts.work, peaks),
         figures=(file.name,),
-        setup=f"{text(machine, 'reported_name')}, {machine.get('cores')} cores",
+        setup=f"{record.machine.reported_name}, {record.machine.cores} cores",
     )
 
 

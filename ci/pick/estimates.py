@@ -10,7 +10,6 @@ from typing import Any
 
 from ci.pick.answers import usd_per_million_tokens
 from ci.report.read.samples import PUBLISHED, Curve, Sample
-from fixtures.core.base.values import part, positive, text
 from fixtures.core.cost.bounds import Peaks
 from fixtures.core.cost.memory import largest_batch, predict, room_bytes
 from fixtures.core.cost.stored_counts import Counts, find_counts
@@ -119,14 +118,17 @@ class Estimator:
         if case.hardware.kind != "cpu":
             return peaks_of(case)
         found = [
-            (flops, bandwidth)
+            peaks
             for one in self.samples
             if one.device == case.hardware.name and engine_of(one).product_dtype == case.engine.product_dtype
-            for peaks in (part(part(part(one.record, "limits"), "peaks"), "measured"),)
-            if (flops := positive(peaks.get("flops_per_s")))
-            and (bandwidth := positive(peaks.get("bandwidth_bytes_per_s")))
+            if (limits := one.record.limits) and (rates := limits.peaks.measured) and (peaks := rates.both)
         ]
-        return Peaks(*map(statistics.median, zip(*found, strict=True))) if found else None
+        if not found:
+            return None
+        return Peaks(
+            statistics.median(one.flops_per_s for one in found),
+            statistics.median(one.bandwidth_bytes_per_s for one in found),
+        )
 
     def refusal(self, case: Case) -> str | None:
         """Why a case is not estimated whatever its batch; None where it may be."""
@@ -152,7 +154,11 @@ class Estimator:
         """
         key = (case.hardware.name, case.engine.kind)
         if key not in self._known:
-            here = [one for one in self.samples if (one.device, _kind(one)) == key and one.latency_s]
+            here = [
+                one
+                for one in self.samples
+                if (one.device, one.record.case.engine.kind) == key and one.latency_s
+            ]
             own = [one for one in here if one.source != PUBLISHED]
             measured = tuple(Measured(one.model, one.devices, one.point) for one in own or here)
             machine = None
@@ -183,27 +189,22 @@ class Estimator:
         return Work(Model.of(counts.work, counts.dispatch), devices, *shape, engine.use_cache)
 
 
-def _kind(one: Sample) -> str | None:
-    return text(part(part(one.record, "case"), "engine"), "kind")
-
-
 def engine_of(one: Sample) -> EngineSpec:
     """The engine of a sample."""
-    engine = part(part(one.record, "case"), "engine")
+    engine = one.record.case.engine
     return EngineSpec(
         name=one.engine,
-        kind=text(engine, "kind") or "hf",
-        dtype=text(engine, "dtype") or "bfloat16",
-        attention=text(engine, "attention") or "auto",
-        use_cache=engine.get("use_cache") is not False,
-        autocast=text(engine, "autocast"),
+        kind=engine.kind,
+        dtype=engine.dtype or "bfloat16",
+        attention=engine.attention or "auto",
+        use_cache=engine.use_cache,
+        autocast=engine.autocast,
     )
 
 
 def model_of(one: Sample) -> ModelSpec:
     """The model of a sample, by the architecture that its record has."""
-    model = part(part(one.record, "case"), "model")
-    return ModelSpec(one.model, dict(part(model, "architecture")))
+    return ModelSpec(one.model, dict(one.record.case.model.architecture))
 
 
 def machines(
@@ -308,10 +309,8 @@ def _measured(question: Question, curve: Curve, prices: Mapping[str, float]) -> 
     rows = []
     for one in curve.samples:
         assert one.latency_s is not None
-        split, names = part(one.record, "split"), library.names("hardware")
-        ttft_s, tpot_s = (
-            split.get(key) if isinstance(split.get(key), float) else None for key in ("ttft_s", "tpot_s")
-        )
+        split, names = one.record.split, library.names("hardware")
+        ttft_s, tpot_s = (None, None) if split is None else (split.ttft_s, split.tpot_s)
         if one.point.output_len == 1:
             ttft_s = one.latency_s
         tokens = one.point.batch_size * one.point.output_len
