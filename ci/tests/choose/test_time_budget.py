@@ -11,6 +11,7 @@ from ci.tests.conftest import histories, write_suite
 from ci.tests.fake_engine import FakeEngine, Law
 from fixtures.core.cost.bounds import Cache, Work
 from fixtures.core.cost.footprint import Footprint, Instant, Pass, Terms
+from fixtures.core.forecast.pace import Pace
 from fixtures.session import Session
 
 pytest_plugins = ["pytester"]
@@ -110,6 +111,16 @@ def test_a_first_call_shows_that_a_case_takes_too_long(project: pytest.Pytester,
     assert history["benchmarks"] == []
     assert set(history["left_out"]) == {"m-1xcpu-hf-b1-in4-out2", "m-1xcpu-hf-b2-in4-out2"}
     result.stdout.fnmatch_lines(["left out for time (2 of 2 cases, minutes: 0.5): m-1xcpu-hf (all 2); *"])
+
+
+def test_the_time_left_is_within_the_limit(
+    project: pytest.Pytester, clock: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left out takes none: of 30 s the first case has taken 6."""
+    monkeypatch.setattr(Pace, "left_s", lambda *_: 1000.0)
+    write_suite(project.path, "m", batch_sizes=[1, 2, 3, 4, 5, 6, 7], minutes=0.5, **PROTOCOL)
+    go(project).stdout.fnmatch_lines(["case 1 of 7 *, about 24 s left", "case 2 of 7 *, about 18 s left"])
+    go(project, "--minutes=0").stdout.fnmatch_lines(["case 1 of 7 *, about 16 min 40 s left"])
 
 
 @pytest.mark.parametrize("options", [("--minutes", "0"), ("--set", "minutes=0"), ("--minutes", "60")])
