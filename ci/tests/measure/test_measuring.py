@@ -282,7 +282,8 @@ def test_a_case_is_held_against_the_peaks_measured_beside_it(project: pytest.Pyt
     """Prefill: 10 tokens x 1 GFLOP / 1 TFLOP/s = 10 ms of 20; 3 steps of 1 GB / 1 TB/s = 1 ms of 2 each."""
     fake.work, fake.peaks[:] = GPU_WORK, [SLOW_GPU]
     fake.law = Law(prefill_s=0.02, token_s=0.002)
-    result = run(project, "--suite", write_suite(project.path, "m", input_lengths=[10], output_lengths=[4]))
+    suite = write_suite(project.path, "m", input_lengths=[10], output_lengths=[4])
+    result = run(project, "--suite", suite, "--tables", "limits")
     record = only_record(project)["extra_info"]
     limits = record["limits"]
     cache = 10 * 1000 * 11  # of 10, 11 and 12 tokens, 11 in the mean
