@@ -119,8 +119,8 @@ class Estimator:
             return peaks_of(case)
         found = [
             peaks
-            for one in self.samples
-            if one.device == case.hardware.name and engine_of(one).product_dtype == case.engine.product_dtype
+            for one in self.of_device(case.hardware.name)
+            if engine_of(one).product_dtype == case.engine.product_dtype
             if (limits := one.record.limits) and (rates := limits.peaks.measured) and (peaks := rates.both)
         ]
         if not found:
@@ -129,6 +129,12 @@ class Estimator:
             statistics.median(one.flops_per_s for one in found),
             statistics.median(one.bandwidth_bytes_per_s for one in found),
         )
+
+    def of_device(self, name: str) -> list[Sample]:
+        """Its measured samples; where CPUs of several kinds are in the runs, of the one measured last."""
+        found = [one for one in self.samples if one.device == name and one.latency_s]
+        last = max(found, key=lambda one: one.taken, default=None)
+        return [one for one in found if last is not None and one.kind == last.kind]
 
     def refusal(self, case: Case) -> str | None:
         """Why a case is not estimated whatever its batch; None where it may be."""
@@ -154,11 +160,7 @@ class Estimator:
         """
         key = (case.hardware.name, case.engine.kind)
         if key not in self._known:
-            here = [
-                one
-                for one in self.samples
-                if (one.device, one.record.case.engine.kind) == key and one.latency_s
-            ]
+            here = [one for one in self.of_device(key[0]) if one.record.case.engine.kind == key[1]]
             own = [one for one in here if one.source != PUBLISHED]
             measured = tuple(Measured(one.model, one.devices, one.point) for one in own or here)
             machine = None

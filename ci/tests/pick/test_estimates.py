@@ -336,6 +336,24 @@ def test_a_measured_host_stands_for_one_that_was_not_seen(
     assert ask(*common, "--host", str(tmp_path / "host.json")) in (0, 1)
 
 
+def test_a_cpu_goes_by_the_one_that_was_measured_last() -> None:
+    """Its peaks and its points, of two that differ; without any its peaks are not known."""
+    samples = newest(read_samples([ROOT / "ci" / "histories" / "1xcpu"]))
+    last = max(samples, key=lambda one: one.taken)
+    estimator = Estimator(samples)
+    assert len({one.kind for one in samples}) == 2
+    assert {one.kind for one in estimator.of_device("cpu")} == {last.kind}
+    asked = Case(library.model("mpt125m"), library.hardware("cpu"), 1, EngineSpec("hf"), Point(3, 128, 32))
+    expected = estimator.of(asked)
+    assert isinstance(expected, Estimate)
+    assert expected.novelty == "other batch"
+    around = [one.latency_s for one in estimator.of_device("cpu")
+              if one.engine == "hf" and one.point in (Point(2, 128, 32), Point(4, 128, 32))]  # fmt: skip
+    assert len(around) == 2
+    assert min(filter(None, around)) / 1.5 < expected.latency_s < max(filter(None, around)) * 1.5
+    assert Estimator(()).of(asked) == Refused("device cpu: its peaks are not known")
+
+
 def test_options_of_estimates_need_it(capsys: pytest.CaptureFixture[str]) -> None:
     """One line each."""
     common = [str(PUBLISHED), "--model", "mpt7b", "--input", "512", "--output", "64"]
