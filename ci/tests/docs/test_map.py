@@ -43,6 +43,12 @@ def test_every_function_is_where_the_map_says(function: str, file: str) -> None:
     assert function in defined((FIXTURES / file).read_text(encoding="utf-8"))
 
 
+def test_every_hook_is_in_the_life_of_a_session() -> None:
+    """The table names each hook of the plugin, and no hook that is gone."""
+    hooks = {name for name in defined((FIXTURES / "plugin.py").read_text("utf-8")) if name[:7] == "pytest_"}
+    assert set(re.findall(r"`(pytest_\w+)`", MAP)) == hooks
+
+
 def test_there_are_arrows() -> None:
     """What is gone through above is not empty, and stays a short map."""
     assert len(FUNCTIONS) >= 10
