@@ -271,7 +271,7 @@ def _verdict(case_id: str, row: int, found: Decision, threshold: float) -> Verdi
         return Verdict(case_id, Word.REGRESSED, together, **figures)
     if found.is_faster[row]:
         return Verdict(case_id, Word.IMPROVED, f"{_percent(-change)} faster", **figures)
-    if found.is_no_slower[row]:
+    if found.is_pass[row]:
         return Verdict(case_id, Word.PASS, "", **figures)
     hidden_by, needed = found.hidden_by[row], found.runs_needed[row]
     if visible <= threshold:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ci.gate.paired.sequential import MOST_PAIRS, Each, Rule, Series, in_both
+from ci.gate.paired.decide import NOT_SLOWER, OPEN, SLOWER, Fill, decide
+from ci.gate.paired.sequential import MOST_PAIRS, Each, Rule, Series
 from ci.gate.verdicts import THRESHOLD
 
 CASES = 100
@@ -176,7 +177,7 @@ class Planted:
     as_a_whole: bool = False
 
 
-SLOWER = tuple(map(Planted, SLOWDOWNS))
+USUAL = tuple(map(Planted, SLOWDOWNS))
 FIVE = Planted(THRESHOLD)
 
 
@@ -245,7 +246,7 @@ def paired(
     Unless it is said, that is one case for each slowdown, where there are more cases than these.
     """
     if planted is None:
-        planted = SLOWER if cases > len(SLOWER) else ()
+        planted = USUAL if cases > len(USUAL) else ()
     slower = sum(one.cases for one in planted)
     of_case = (
         np.repeat(np.arange(len(planted)), [one.cases for one in planted]) if planted else np.zeros(0, int)
@@ -260,40 +261,46 @@ def paired(
         rows = np.arange(many * cases)
         run, case = rows // cases, rows % cases
         noise.start(rng, run)
-
-        def series(
-            rows: NDArray[np.intp], asked: Any = None, run: Any = run, case: Any = case, rng: Any = rng
-        ) -> Series:
-            made = Series(rule, len(rows), run[rows], asked)
-            while made.pairs < most_pairs and made.is_open.any():
-                now = rows[made.is_open]
-                ratios = noise.pair(rng, now, rng.random(run[-1] + 1) < 0.5)
-                made.add(ratios + _slower(rng, planted, of_case, run[now], case[now]))
-            return made
-
-        one = series(rows)
-        red = np.flatnonzero(one.decided == 1)
-        decided = one.decided
-        if len(red):
-            decided = in_both(one, red, series(red, one.by[red]))
+        fill = _filling(noise, rng, run, case, planted, of_case)
+        decision = decide(rule, len(rows), fill, run)
+        decided = decision.decided
         clean = case >= slower
-        alarms += len(set(run[clean & (decided == 1)]))
-        most_pass = np.bincount(run, clean & (decided == -1)) > (cases - slower) / 2
+        alarms += len(set(run[clean & (decided == SLOWER)]))
+        most_pass = np.bincount(run, clean & (decided == NOT_SLOWER)) > (cases - slower) / 2
         for k, what in enumerate(planted):
             of_kind = ~clean & (of_case[np.minimum(case, slower - 1)] == k)
-            found[k] += (decided[of_kind] == 1).sum() / what.cases
-            passed[k] += (decided[of_kind] == -1).sum() / what.cases
+            found[k] += (decided[of_kind] == SLOWER).sum() / what.cases
+            passed[k] += (decided[of_kind] == NOT_SLOWER).sum() / what.cases
             if what == FIVE:
-                sure += (decided[of_kind & most_pass[run]] == 1).sum(), most_pass.sum()
+                sure += (decided[of_kind & most_pass[run]] == SLOWER).sum(), most_pass.sum()
         if clean.any():
-            taken += float(one.taken[clean].mean()) * many / runs
-            left += int((decided[clean] == 0).sum())
+            taken += float(decision.first.taken[clean].mean()) * many / runs
+            left += int((decided[clean] == OPEN).sum())
     sizes = [one.slowdown for one in planted]
     shares, passes = (dict(zip(sizes, (round(x) for x in of), strict=True)) for of in (found, passed))
     clean_cases = cases - slower
     if clean_cases == 0:
         return Rates(runs, alarms, shares, passes)
     return Rates(runs, alarms, shares, passes, taken, left / runs / clean_cases, (int(sure[0]), int(sure[1])))
+
+
+def _filling(
+    noise: Noise,
+    rng: np.random.Generator,
+    run: NDArray[np.intp],
+    case: NDArray[np.intp],
+    planted: Sequence[Planted],
+    of_case: NDArray[np.intp],
+) -> Fill:
+    """Fills series with pairs of simulated processes, by a coin for each pair of each run."""
+
+    def fill(_: int, series: Series, rows: NDArray[np.intp]) -> None:
+        while series.goes_on:
+            measured = rows[series.is_open]
+            ratios = noise.pair(rng, measured, rng.random(run[-1] + 1) < 0.5)
+            series.add(ratios + _slower(rng, planted, of_case, run[measured], case[measured]))
+
+    return fill
 
 
 def _slower(

@@ -10,16 +10,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ci.gate import counters
 from ci.gate.paired import tail
+from ci.gate.paired.decide import NOT_SLOWER, SECOND, SLOWER, Decision, decide
 from ci.gate.paired.pairs_file import PairsFile
-from ci.gate.paired.sequential import COVERAGE, LEAST_PAIRS, MOST_PAIRS, TAIL, Rule, Series, in_both, interval
+from ci.gate.paired.sequential import COVERAGE, LEAST_PAIRS, MOST_PAIRS, TAIL, Rule, Series, interval
 from ci.gate.paired.sides import Took
 from ci.gate.verdicts import Verdict, Word
 from fixtures.core.base.text import duration
 
-FIRST, SECOND = 1, 2
 _ALIKE = 0.2  # an autocorrelation that is worth a word
 
 Measure = Callable[[Sequence[str]], Mapping[str, Took]]
@@ -45,38 +46,36 @@ class Comparison:
     same_work: bool = True
     seed: int = 0
     ended: dict[str, tuple[Word, str]] = field(default_factory=dict)  # by something else than time
-    _series: dict[int, tuple[list[str], Series]] = field(default_factory=dict)
+    _decision: Decision | None = None
 
     def run(self) -> list[Verdict]:
         """Both series; the verdicts of all cases."""
         start = time.monotonic()
         rule = Rule.of_run(self.threshold, len(self.cases), self.most_pairs)
-        first = Series(rule, len(self.cases))
-        self._run_series(FIRST, list(self.cases), first, start)
-        decided, red = first.decided, np.flatnonzero(first.decided == 1)
-        if len(red):
-            again = [self.cases[row] for row in red.tolist()]
-            self.say(f"{len(red)} slower, such as {again[0]}: measured again, on its own")
-            second = Series(rule, len(red), asked=first.by[red])
-            self._run_series(SECOND, again, second, start)
-            decided = in_both(first, red, second)
-        return [self._verdict(case_id, int(decided[row])) for row, case_id in enumerate(self.cases)]
+
+        def fill(number: int, series: Series, rows: NDArray[np.intp]) -> None:
+            cases = [self.cases[row] for row in rows.tolist()]
+            if number == SECOND:
+                self.say(f"{len(cases)} slower, such as {cases[0]}: measured again, on its own")
+            self._fill(number, cases, series, start)
+
+        self._decision = decide(rule, len(self.cases), fill)
+        return [self._verdict(row, self._decision) for row in range(len(self.cases))]
 
     def pairs(self, case_id: str) -> list[float]:
         """The log ratios of a case, of both series."""
-        return [one for cases, series in self._of(case_id) for one in series.of(cases.index(case_id))]
+        if self._decision is None:
+            return []
+        return _pairs(self._decision.series_of(self.cases.index(case_id)))
 
-    def _run_series(self, number: int, cases: list[str], series: Series, start: float) -> None:
-        self._series[number] = (cases, series)
+    def _fill(self, number: int, cases: list[str], series: Series, start: float) -> None:
+        """Add the pairs that are kept, then measure more until the series is decided or the budget spent."""
         for ratios, ended in self.kept.pairs(number):
             self._add(series, cases, ratios, ended)
-        while series.is_open.any():
-            if series.pairs >= self.most_pairs:
-                self.say(f"series {number}: {self.most_pairs} pairs are spent")
-                break
+        while series.goes_on:
             if time.monotonic() - start > self.limit_s:
                 self.say("the time is spent")
-                break
+                return
             ids = [case_id for row, case_id in enumerate(cases) if series.is_open[row]]
             ratios, ended = self._measured(ids, new_first=self.is_new_first(number, series.pairs))
             self.kept.add(number, ratios, ended)
@@ -84,6 +83,8 @@ class Comparison:
             spent = duration(time.monotonic() - start)
             still = int(series.is_open.sum())
             self.say(f"series {number}, pair {series.pairs}: {still} of {len(cases)} cases are open, {spent}")
+        if series.is_open.any():
+            self.say(f"series {number}: {self.most_pairs} pairs are spent")
 
     def is_new_first(self, series: int, pair: int) -> bool:
         """A coin for each pair of each series, the same whenever it is asked for."""
@@ -128,11 +129,9 @@ class Comparison:
                 series.leave_out(row)
         series.add(np.array([ratios[cases[row]] for row in rows if cases[row] in ratios]))
 
-    def _of(self, case_id: str) -> list[tuple[list[str], Series]]:
-        return [one for one in self._series.values() if case_id in one[0]]
-
-    def _verdict(self, case_id: str, decided: int) -> Verdict:
-        logs = self.pairs(case_id)
+    def _verdict(self, row: int, decision: Decision) -> Verdict:
+        case_id, decided, of_series = self.cases[row], decision.decided[row], decision.series_of(row)
+        logs = _pairs(of_series)
         figures: dict[str, float] = {}
         if len(logs) >= LEAST_PAIRS:
             of_pairs = zip(("ratio", "low", "high"), interval(logs), strict=True)
@@ -143,18 +142,16 @@ class Comparison:
             word, reason = self.ended[case_id]
             return Verdict(case_id, word, reason, **figures)
         pairs = f"{len(logs)} pair{'s' * (len(logs) != 1)}"
-        of_series = [(series, cases.index(case_id)) for cases, series in self._of(case_id)]
         counts = [series.slow(row) for series, row in of_series]
         new, base = sum(one[0] for one in counts), sum(one[1] for one in counts)
         slow = tail.said(new, base, len(logs))
-        first, row = of_series[0]
-        if decided == -1:
-            word = Word.IMPROVED if first.is_faster(row) else Word.PASS
+        if decided == NOT_SLOWER:
+            word = Word.IMPROVED if decision.first.is_faster(row) else Word.PASS
             reason = "; ".join(filter(None, (pairs, slow)))
             return Verdict(case_id, word, reason, **figures, visible=math.expm1(self.threshold))
-        if decided == 1:
+        if decided == SLOWER:
             parts = [slow, f"in two series, {pairs}"]
-            if first.by[row] != TAIL:
+            if decision.first.by[row] != TAIL:
                 parts.reverse()
             return Verdict(case_id, Word.REGRESSED, "; ".join(filter(None, parts)), **figures)
         return Verdict(case_id, Word.INCONCLUSIVE, self._open(*of_series[-1], pairs, slow), **figures)
@@ -174,6 +171,11 @@ class Comparison:
             more = f"about {series.until_decided(row)} a series would tell"
             parts = [f"{differ}, between the same and slower", more, slow]
         return "; ".join(filter(None, parts))
+
+
+def _pairs(of_series: Sequence[tuple[Series, int]]) -> list[float]:
+    """The log ratios of a case in its series."""
+    return [ratio for series, row in of_series for ratio in series.of(row)]
 
 
 def measured_by(side: Any, options: Sequence[str]) -> Measure:

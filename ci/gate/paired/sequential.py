@@ -162,6 +162,11 @@ class Series:
         self._likely: Each = np.full(rows, np.nan)  # variance of all cases of its run
         self._widened: Each = np.ones(rows)  # by autocorrelation
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether a row is open, and the budget has another pair."""
+        return self.pairs < self.rule.most_pairs and bool(self.is_open.any())
+
     def add(self, ratios: Each) -> None:
         """One more pair of each open row; decides what can be decided."""
         rows = np.flatnonzero(self.is_open)
@@ -324,22 +329,6 @@ class Series:
         found = np.ones(len(self._closed))
         found[there] = [_inflation(round(one, 1)) for one in effective]
         return found
-
-
-def in_both(first: Series, again: NDArray[np.intp], second: Series) -> NDArray[np.int8]:
-    """What both series come to; the second has the rows `again` of the first.
-
-    What one series alone finds slow now and then is no PASS as long as that of both leaves it likely.
-    """
-    decided = first.decided.copy()
-    decided[again] = second.decided
-    for row in np.flatnonzero((first.by[again] == TAIL) & (second.decided == -1)).tolist():
-        before, now = first.slow(int(again[row])), second.slow(row)
-        pairs = np.array([first.taken[again[row]] + second.taken[row]])
-        new, base = (np.array([before[side] + now[side]]) for side in (0, 1))
-        if not tail.ruled_out(new, base, pairs, np.array([max(before[2], now[2])]))[0]:
-            decided[again[row]] = 0
-    return decided
 
 
 @lru_cache(maxsize=100_000)

@@ -76,12 +76,17 @@ class Decision:
         """New runs with which the threshold would be found in each case; None where 50 are too few."""
         return self.comparison.runs_needed()
 
-    @property
+    @cached_property
     def is_red(self) -> NDArray[np.bool_]:
         """Slower by itself, or one of those that are slower together."""
         if self.together is None:
             return self.is_slower
         return np.asarray(self.is_slower | (self.change > self.together / 2))
+
+    @cached_property
+    def is_pass(self) -> NDArray[np.bool_]:
+        """Surely no slower, and not red."""
+        return self.is_no_slower & ~self.is_red
 
 
 def decide(
