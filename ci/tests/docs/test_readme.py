@@ -153,10 +153,21 @@ def shown(lines: list[str]) -> str:
 
 
 def test_the_table_is_that_of_the_history() -> None:
-    """Every row of the table, digit by digit."""
+    """Every row of the table, digit by digit; the project's README has those of one model on one device."""
     records = [bench["extra_info"] for bench in stored("default")]
     assert len(records) == 24
     assert shown(results_table(as_read(records))) in READMES
+    few = [
+        one for one in records if one["case"]["model"]["name"] == "mpt125m" and one["case"]["devices"] == 1
+    ]
+    assert shown(results_table(as_read(few))) in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_readme_is_read_in_a_minute() -> None:
+    """Details stand beside what they are about."""
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 165
+    assert "ci/bench" in lines[:15]
 
 
 def test_the_table_of_prefill_and_decode_is_that_of_its_history() -> None:

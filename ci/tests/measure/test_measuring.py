@@ -252,7 +252,7 @@ def test_histories_are_read_by_pytest_benchmark(project: pytest.Pytester, fake: 
     suite = write_suite(project.path, "m")
     for _ in range(2):
         run(project, "--suite", suite)
-    done = project.run("pytest-benchmark", "compare", "0001", "0002")
+    done = project.run(sys.executable, "-m", "pytest_benchmark", "compare", "0001", "0002")
     assert done.ret == 0
     done.stdout.fnmatch_lines(["*test_generate*m-1x*b1-in4-out2*"])
     compared = run(project, "--suite", suite, "--benchmark-compare")
