@@ -2,9 +2,11 @@
 
     ci/gpu --minutes 25                       the tests, then the suite `models`
     ci/gpu --suite latency -- -k mpt7b        another suite; what follows `--` goes to pytest
+    ci/gpu --fetch 3.12                       with network, beforehand: into wheels/, for that Python
 
 Histories go to ci/histories/<hardware>/, where they can be committed. The measurement runs even where
-a test failed, and what was measured before the time is over is kept.
+a test failed, and what was measured before the time is over is kept. A small package that the host lacks is
+taken from wheels/, which --fetch has filled on a machine with network: copy the folder along.
 
 Exit codes: 0 all well, 1 a test or a case failed, 3 something is missing here, 4 bad input.
 """
@@ -14,12 +16,14 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -34,7 +38,10 @@ PACKAGES = {
     "yaml": "pyyaml",
     "numpy": "numpy",
     "scipy": "scipy",
+    "msgspec": "msgspec",
 }
+WHEELS = ROOT / "wheels"
+FETCHED = ("hypothesis", "msgspec", "nvidia-ml-py", "psutil", "sortedcontainers")  # what GPU hosts may lack
 TEST_PACKAGES = {"hypothesis": "hypothesis"}
 SHARE_OF_TESTS = 0.3  # of the time: the tests must leave enough for what only a GPU can show
 GRACE_S = 120.0  # for a case in flight to end, and for the history to be written
@@ -43,6 +50,29 @@ GRACE_S = 120.0  # for a case in flight to end, and for the history to be writte
 def missing(packages: dict[str, str]) -> list[str]:
     """Those of the packages that are not here, by the names under which they are installed."""
     return [name for module, name in packages.items() if importlib.util.find_spec(module) is None]
+
+
+def fetch(python: str) -> int:
+    """Download the wheels of FETCHED for a version of Python, as ci/setup/requirements.lock has them."""
+    lock = (Path(__file__).with_name("requirements.lock")).read_text(encoding="utf-8").splitlines()
+    pinned = [line for line in lock if line.partition("==")[0] in FETCHED]
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
+    command += ["--python-version", python, "--dest", str(WHEELS), *pinned]
+    return FAILED if subprocess.run(command).returncode else 0
+
+
+def add_wheels(folder: Path) -> None:
+    """Put what WHEELS has and this Python lacks on the path of this process and of those that it starts."""
+    for wheel in sorted(WHEELS.glob("*.whl")):
+        with zipfile.ZipFile(wheel) as archive:
+            names = {name.partition("/")[0].partition(".")[0] for name in archive.namelist()}
+            if not any(importlib.util.find_spec(name) for name in names if name.isidentifier()):
+                archive.extractall(folder)
+    if not any(folder.iterdir()):
+        return
+    sys.path.append(str(folder))
+    importlib.invalidate_caches()
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(folder))))
 
 
 def has_gpu() -> bool:
@@ -85,6 +115,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--histories", "--baselines", type=Path, default=ROOT / "ci" / "histories", metavar="FOLDER"
     )
     parser.add_argument("--skip-tests", action="store_true", help="measure at once")
+    parser.add_argument("--fetch", metavar="PYTHON", help="download what a host with that Python may lack")
     parser.add_argument("--cpu", action="store_true", help="go through the same steps without a GPU")
     parser.add_argument("pytest", nargs="*", metavar="-- PYTEST_OPTION")
     return parser.parse_args(arguments)
@@ -93,6 +124,15 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def main(arguments: Sequence[str]) -> int:
     """Do it all; the exit code."""
     options = parse(arguments)
+    if options.fetch:
+        return fetch(options.fetch)
+    with tempfile.TemporaryDirectory() as folder:
+        add_wheels(Path(folder))
+        return test_and_measure(options)
+
+
+def test_and_measure(options: argparse.Namespace) -> int:
+    """The tests, then the suite, within the minutes; the exit code."""
     start = time.monotonic()
     if lacking := missing(PACKAGES if options.skip_tests else {**PACKAGES, **TEST_PACKAGES}):
         print(f"gpu: {sys.executable} has no {', '.join(lacking)}", file=sys.stderr)

@@ -157,10 +157,8 @@ def test_the_table_is_that_of_the_history() -> None:
     records = [bench["extra_info"] for bench in stored("default")]
     assert len(records) == 24
     assert shown(results_table(as_read(records))) in READMES
-    few = [
-        one for one in records if one["case"]["model"]["name"] == "mpt125m" and one["case"]["devices"] == 1
-    ]
-    assert shown(results_table(as_read(few))) in (ROOT / "README.md").read_text(encoding="utf-8")
+    few = [one for one in as_read(records) if one.case.model.name == "mpt125m" and one.case.devices == 1]
+    assert shown(results_table(few)) in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_readme_is_read_in_a_minute() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,30 @@ def test_what_is_missing_is_named(
     monkeypatch.setattr(on_gpu, "PACKAGES", {"no_such_module": "no-such-package", "json": "json"})
     assert on_gpu.main(["--cpu"]) == on_gpu.MISSING
     assert capsys.readouterr().err.strip().endswith("has no no-such-package")
+
+
+def test_wheels_stand_in_for_what_the_host_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And for nothing that it has; processes that it starts find them too."""
+    wheels, folder = tmp_path / "wheels", tmp_path / "folder"
+    wheels.mkdir()
+    folder.mkdir()
+    for name in ("only_here", "json"):
+        with zipfile.ZipFile(wheels / f"{name}-1-py3-none-any.whl", "w") as archive:
+            archive.writestr(f"{name}/__init__.py", "x = 1")
+            archive.writestr(f"{name}-1.dist-info/METADATA", "")
+    monkeypatch.setattr(on_gpu, "WHEELS", wheels)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("PYTHONPATH", "elsewhere")
+    on_gpu.add_wheels(folder)
+    assert on_gpu.missing({"only_here": "only-here"}) == []
+    assert sorted(path.name for path in folder.iterdir()) == ["only_here", "only_here-1.dist-info"]
+    assert os.environ["PYTHONPATH"] == os.pathsep.join(["elsewhere", str(folder)])
+
+
+def test_what_is_fetched_is_locked() -> None:
+    """Each name is one of the lock's, so that --fetch asks for its exact version."""
+    lock = (ROOT / "ci/setup/requirements.lock").read_text(encoding="utf-8").splitlines()
+    assert set(on_gpu.FETCHED) <= {line.partition("==")[0] for line in lock}
 
 
 @pytest.mark.slow
