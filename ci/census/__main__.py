@@ -30,14 +30,19 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m ci.census", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", metavar="TYPES", help="model types, with commas between")
+    parser.add_argument("--only", metavar="TYPES", help="only these model types, separated by commas")
     parser.add_argument(
-        "--engines", metavar="ENGINES", default=",".join(ENGINES), help="(default: %(default)s)"
+        "--engines",
+        metavar="ENGINES",
+        default=",".join(ENGINES),
+        help="engines, separated by commas (default: %(default)s)",
     )
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="types side by side (default: 1)")
-    parser.add_argument("--again", action="store_true", help="try what has been tried, too")
     parser.add_argument(
-        "--check", action="store_true", help="try nothing; exit code 1 where a file is not current"
+        "--jobs", type=int, default=1, metavar="N", help="how many types to try at a time (default: 1)"
+    )
+    parser.add_argument("--again", action="store_true", help="try again what was tried already")
+    parser.add_argument(
+        "--check", action="store_true", help="try nothing; exit with 1 if a file is not current"
     )
     option = parser.parse_args(arguments)
     try:
@@ -45,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
         wanted = _chosen(option.only, types, "causal type") if option.only else types
         engines = _chosen(option.engines, ENGINES, "engine of the census")
         if option.jobs < 1:
-            raise InputError("--jobs: at least 1")
+            raise InputError(f"--jobs {option.jobs}: write a number of at least 1")
     except InputError as error:
         print(f"census: {error}", file=sys.stderr)
         return 4
@@ -76,7 +81,7 @@ def _sweep(
         sweep(census, wanted, engines, jobs, again, lambda text: print(text, flush=True))
     except KeyboardInterrupt:
         print(
-            f"census: stopped; what is finished is in {FILE.name}, and the same command goes on",
+            f"census: stopped; finished types are in {FILE.name}, and the same command continues",
             file=sys.stderr,
         )
         return 1

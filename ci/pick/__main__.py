@@ -104,7 +104,7 @@ def choose(found: Sequence[Curve], model: str, input_len: int, output_len: int) 
             )
     if not of_model:
         known = {one.model for one in found if one.samples}
-        raise InputError(f"--model {model}: no run has a number of it; {one_of(model, known)}")
+        raise InputError(f"--model {model}: no run has measured it; {one_of(model, known)}")
     here = [one for one in of_model if (one.input_len, one.output_len) == (input_len, output_len)]
     if not here:
         pairs = sorted({(one.input_len, one.output_len) for one in of_model})
@@ -122,23 +122,29 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--model", required=True)
     parser.add_argument("--input", required=True, type=int, metavar="TOKENS")
     parser.add_argument("--output", required=True, type=int, metavar="TOKENS")
-    parser.add_argument("--latency", help="of a call, not to be passed, such as 2s or 500ms")
-    parser.add_argument("--throughput", metavar="TOKENS_PER_S", help="to be reached, such as 500")
+    parser.add_argument("--latency", help="the longest latency of a call, such as 2s or 500ms")
+    parser.add_argument("--throughput", metavar="TOKENS_PER_S", help="the least output tokens/s, such as 500")
     estimates = parser.add_argument_group("with --estimate")
-    estimates.add_argument("--estimate", action="store_true", help="what was not measured, with an interval")
-    estimates.add_argument("--ttft", help="time to the first token, not to be passed")
-    estimates.add_argument("--tpot", help="time per output token after it, not to be passed")
+    estimates.add_argument(
+        "--estimate", action="store_true", help="estimate what was not measured, with intervals"
+    )
+    estimates.add_argument("--ttft", help="the longest time to the first token")
+    estimates.add_argument("--tpot", help="the longest time per output token after the first")
     estimates.add_argument("--fewest-devices", action="store_true", help="rank by the number of devices")
-    estimates.add_argument("--rank", choices=RANKS, help="inside a class (default: tokens)")
-    estimates.add_argument("--hardware", metavar="LABELS", help="such as 1xh100_80gb,2xa100_80gb")
-    estimates.add_argument("--engine", metavar="NAMES", help="of yamls/engines, with commas")
-    estimates.add_argument("--batch", metavar="SIZES", help="these alone, such as 1,8")
-    estimates.add_argument("--counts", type=Path, metavar="FOLDER", help="counts of a model of your own")
+    estimates.add_argument("--rank", choices=RANKS, help="what to rank by within a class (default: tokens)")
+    estimates.add_argument(
+        "--hardware", metavar="LABELS", help="the machines, such as 1xh100_80gb,2xa100_80gb"
+    )
+    estimates.add_argument("--engine", metavar="NAMES", help="engines of yamls/engines, separated by commas")
+    estimates.add_argument("--batch", metavar="SIZES", help="only these batch sizes, such as 1,8")
+    estimates.add_argument("--counts", type=Path, metavar="FOLDER", help="stored counts of your own model")
     estimates.add_argument(
         "--host", type=Path, metavar="FILE", help="of python -m ci.physics host on the machine asked about"
     )
-    parser.add_argument("--price", type=Path, metavar="FILE", help="yaml with usd_per_hour: {device: price}")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument(
+        "--price", type=Path, metavar="FILE", help="a yaml with usd_per_hour: {device: price}"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
     return parser.parse_args(list(arguments))
 
 
@@ -152,7 +158,7 @@ def _check(options: argparse.Namespace) -> None:
     if not options.estimate:
         for name in _ESTIMATES:
             if getattr(options, name) not in (None, False):
-                raise InputError(f"--{name.replace('_', '-')} goes with --estimate")
+                raise InputError(f"--{name.replace('_', '-')} needs --estimate")
     if len(given) > 1:
         raise InputError(f"--{given[1]} is not allowed with --{given[0]}: one target at a time")
     if not given and not options.fewest_devices:
@@ -180,7 +186,9 @@ def _question(options: argparse.Namespace) -> Question:
 def parse_batch(written: str) -> int:
     """A whole number of sequences; raises InputError for anything else."""
     if not re.fullmatch(r"[1-9][0-9]{0,6}", written.strip()):
-        raise InputError(f"--batch {written}: write whole numbers above zero with commas, such as 1,8")
+        raise InputError(
+            f"--batch {written}: write whole numbers above zero, separated by commas, such as 1,8"
+        )
     return int(written)
 
 

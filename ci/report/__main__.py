@@ -49,13 +49,15 @@ def number_above_zero(text: str) -> int:
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _Parser(prog="python -m ci.report", description=__doc__.partition("\n\n")[2], allow_abbrev=False)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a history, or a folder of them")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the page there, as HTML")
-    parser.add_argument("--figures", type=Path, metavar="DIR", help="write every figure there, as SVG")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the page to FILE, as HTML")
+    parser.add_argument(
+        "--figures", type=Path, metavar="DIR", help="write the figures into DIR, as SVG files"
+    )
     parser.add_argument(
         "--most",
         type=number_above_zero,
         metavar="N",
-        help=f"figures, of the kinds in turn (default: {MOST} files, {MOST_ON_PAGE} on a page)",
+        help=f"draw at most N figures, the kinds in turn (default: {MOST} files, {MOST_ON_PAGE} on a page)",
     )
     parser.add_argument("--markdown", action="store_true", help="print a summary and the cases as a table")
     options = parser.parse_args(list(arguments))
@@ -66,7 +68,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         except OSError as error:
             raise InputError(f"{place}: cannot be written: {why(error)}") from None
     if not options.output and not options.figures and not options.markdown:
-        raise InputError("nothing is asked for; give -o report.html, --figures DIR, --markdown or several")
+        raise InputError("nothing to write; give -o report.html, --figures DIR or --markdown")
     return options
 
 
@@ -94,9 +96,9 @@ def draw(folder: Path, samples: Sequence[Sample], most: int) -> None:
     for name, text in drawn.items():
         write_text(folder / f"{name}.svg", text)
     if not drawn:
-        print("report: these runs give no figure; a figure needs several cases", file=sys.stderr)
+        print("report: these runs give no figures; a figure needs several cases", file=sys.stderr)
     elif len(drawn) == most:
-        print(f"report: drew {most} figures; where there are more, --most allows them", file=sys.stderr)
+        print(f"report: drew {most} figures, the most allowed; raise --most to draw more", file=sys.stderr)
 
 
 def write_page(file: Path, samples: Sequence[Sample], most: int) -> None:
@@ -105,7 +107,10 @@ def write_page(file: Path, samples: Sequence[Sample], most: int) -> None:
         drawings = [Drawing(one.kind, one.name, one.title, spec(one)) for one in figures(samples, most)]
         write_text(file, page(newest(samples), drawings, vega))
     if len(drawings) == most:
-        print(f"report: the page has {most} figures; if there are more, --most allows them", file=sys.stderr)
+        print(
+            f"report: the page has {most} figures, the most allowed; raise --most to draw more",
+            file=sys.stderr,
+        )
 
 
 def main(arguments: Sequence[str]) -> int:

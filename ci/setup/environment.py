@@ -93,7 +93,7 @@ def only_one() -> Iterator[int]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("another start is making .venv, waiting for it...", file=sys.stderr)
+            print("another process is making .venv; waiting for it...", file=sys.stderr)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield file.fileno()
 
@@ -133,7 +133,7 @@ def ensure() -> None:
     if VENV.is_symlink():  # it is somebody else's, who may be at work in it
         stop(
             FAILED,
-            f".venv is a link to an environment of another lock or Python, {VENV.readlink()}; remove it",
+            f".venv links to an environment for another lock or Python, {VENV.readlink()}; remove the link",
         )
     with only_one() as held:
         if is_good(stamp):  # the start that was waited for has made it
@@ -188,7 +188,7 @@ def main(arguments: list[str]) -> None:
     except (OSError, subprocess.CalledProcessError) as error:
         stop(FAILED, str(error))
     except KeyboardInterrupt:
-        stop(130, "interrupted; nothing half made will be used")
+        stop(130, "interrupted; the next start makes .venv anew")
 
 
 if __name__ == "__main__":

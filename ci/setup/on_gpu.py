@@ -91,7 +91,7 @@ def pytest(arguments: Sequence[str], limit_s: float) -> int:
         try:
             return process.wait(limit_s)
         except subprocess.TimeoutExpired:
-            print(f"gpu: the time is over, {stop.name} to pytest", file=sys.stderr)
+            print(f"gpu: out of time; sending {stop.name} to pytest", file=sys.stderr)
             process.send_signal(stop)
             limit_s = GRACE_S / 4
     return process.wait()
@@ -109,14 +109,19 @@ def keep(history: Path, histories: Path, suite: str) -> Path:
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="ci/gpu", description="Test and measure on a GPU host as it is.")
-    parser.add_argument("--minutes", type=float, default=25.0, help="for all of it (default: %(default)g)")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=25.0,
+        help="the time budget of tests and measurement (default: %(default)g)",
+    )
     parser.add_argument("--suite", default="models", help="what to measure (default: %(default)s)")
     parser.add_argument(
         "--histories", "--baselines", type=Path, default=ROOT / "ci" / "histories", metavar="FOLDER"
     )
-    parser.add_argument("--skip-tests", action="store_true", help="measure at once")
+    parser.add_argument("--skip-tests", action="store_true", help="measure without testing first")
     parser.add_argument("--fetch", metavar="PYTHON", help="download what a host with that Python may lack")
-    parser.add_argument("--cpu", action="store_true", help="go through the same steps without a GPU")
+    parser.add_argument("--cpu", action="store_true", help="do the same on a CPU")
     parser.add_argument("pytest", nargs="*", metavar="-- PYTEST_OPTION")
     return parser.parse_args(arguments)
 
@@ -138,7 +143,10 @@ def test_and_measure(options: argparse.Namespace) -> int:
         print(f"gpu: {sys.executable} has no {', '.join(lacking)}", file=sys.stderr)
         return MISSING
     if not options.cpu and not has_gpu():
-        print(f"gpu: the torch of {sys.executable} sees no GPU; --cpu does without", file=sys.stderr)
+        print(
+            f"gpu: the torch of {sys.executable} sees no GPU; add --cpu to measure on the CPU",
+            file=sys.stderr,
+        )
         return MISSING
     total_s = 60 * options.minutes
     failed = False

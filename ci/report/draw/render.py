@@ -16,5 +16,5 @@ def svg(spec: Mapping[str, Any]) -> str:
     try:
         import vl_convert
     except ImportError:
-        raise InputError("figures need vl-convert-python, which is not in this environment") from None
+        raise InputError("figures need vl-convert-python, which is not installed here") from None
     return str(vl_convert.vegalite_to_svg(dict(spec)))

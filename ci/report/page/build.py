@@ -73,7 +73,7 @@ def making_vega() -> Iterator[Callable[[], str]]:
     Raises InputError where vl-convert, which brings Vega along, is not installed.
     """
     if find_spec("vl_convert") is None:
-        raise InputError("the page needs vl-convert-python, which is not in this environment")
+        raise InputError("the page needs vl-convert-python, which is not installed here")
     command = [sys.executable, str(HERE / "vega.py")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as process:
         try:
@@ -86,5 +86,5 @@ def _script(process: subprocess.Popen[str]) -> str:
     """What it writes, in a form that ends no element of HTML."""
     bundle, _ = process.communicate()
     if process.returncode != 0:
-        raise InputError(f"vl-convert ended with exit code {process.returncode}, and without Vega")
+        raise InputError(f"vl-convert gave no Vega: it ended with exit code {process.returncode}")
     return f"(() => {{{bundle}}})();".replace("</script", "<\\/script").replace("<!--", "<\\!--")

@@ -66,7 +66,7 @@ def packed(data: Mapping[str, Any]) -> str:
     try:
         text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     except ValueError:
-        raise InputError("a figure has a value that is no number; the page cannot show it") from None
+        raise InputError("a figure has a value that is NaN or infinite; the page cannot show it") from None
     return base64.b64encode(gzip.compress(text.encode("ascii"), 6, mtime=0)).decode("ascii")
 
 

@@ -100,17 +100,17 @@ _CASE = (
     _words("hub", "name on the hub", lambda one: one.record.case.model.hub),
     _words("weights", "weights", lambda one: one.record.case.model.weights),
     _words(
-        "checkpoint_format", "quantised checkpoint's", lambda one: one.record.case.model.checkpoint_format
+        "checkpoint_format", "checkpoint format", lambda one: one.record.case.model.checkpoint_format
     ),
     _words("dtype", "dtype", lambda one: one.record.case.engine.dtype),
     _words("attention", "attention", lambda one: one.record.attention or one.record.case.engine.attention),
     _words("cache", "KV cache", lambda one: "on" if one.record.case.engine.use_cache else "off"),
 )
 _LOST = (
-    _words("phase", "ran out in", _lost(lambda one: one.phase)),
-    _number("needed_bytes", "was to need", _lost(lambda one: one.needed_bytes), _gb),
-    _number("free_bytes", "was free", _lost(lambda one: one.free_bytes), _gb),
-    _words("after", "not tried, after", _lost(lambda one: one.after)),
+    _words("phase", "OOM phase", _lost(lambda one: one.phase)),
+    _number("needed_bytes", "predicted need", _lost(lambda one: one.needed_bytes), _gb),
+    _number("free_bytes", "free then", _lost(lambda one: one.free_bytes), _gb),
+    _words("after", "not tried, because of", _lost(lambda one: one.after)),
     _words("detail", "detail", _lost(lambda one: one.detail or None)),
 )
 _RUN = (

@@ -105,7 +105,7 @@ def test_the_table_has_a_row_a_type_and_counts_first(census: Census) -> None:
     [
         (["--only", "lama"], "'lama' is no causal type; did you mean"),
         (["--engines", "vllm"], "'vllm' is no engine of the census"),
-        (["--jobs", "0"], "--jobs: at least 1"),
+        (["--jobs", "0"], "--jobs 0: write a number of at least 1"),
     ],
 )
 def test_bad_input_is_one_line(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

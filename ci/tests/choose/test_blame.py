@@ -95,7 +95,7 @@ BY_MODEL = f"{TINY}, by --model tiny: n_positions); "
         (
             ["--model", "tiny", "--set", "input_lengths=[8]", "--set", "output_lengths=[2]",
              "--set", "batch_sizes=[1,max]"],
-            "--set: batch_sizes: batch size 'max' cannot be worked out for tiny on cpu",
+            "--set: batch_sizes: batch size 'max' cannot be predicted for tiny on cpu",
         ),
         (
             ["--set", "engines=[{name: hf, dtype: float32}, hf]"],

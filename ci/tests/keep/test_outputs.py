@@ -28,7 +28,7 @@ A_FOLDER = "Is a directory; that is a folder; name a file"
         ("--benchmark-json", "loop", "Too many levels of symbolic links; name another place"),
         ("--benchmark-json", "astray", NO_FOLDER),
         ("--benchmark-json", "x" * 300, "File name too long; give it a shorter name"),
-        ("--benchmark-json", "/dev/full", "No space left on device; make room there, or name another place"),
+        ("--benchmark-json", "/dev/full", "No space left on device; free space there, or name another place"),
         ("--benchmark-storage", "file://a_file/x", NOT_IN_A_FILE),
         ("--benchmark-storage", "a_file", NOT_IN_A_FILE),
         ("--benchmark-storage", "astray", NOT_IN_A_FILE),
@@ -152,7 +152,7 @@ def test_a_place_that_goes_away_meanwhile_costs_no_other(
     assert f"by {option}" in line
     assert NOT_IN_A_FILE in line
     assert kept in line.partition("it is in ")[2]
-    assert "make room" not in line
+    assert "free space" not in line
     assert (project.path / "out" / "x.json").is_file() == (gone != "out")
     assert len(histories(project.path)) == (gone == "out")
     assert "2 passed" in result.stdout.str()
@@ -179,5 +179,5 @@ def test_advice_fits_the_fault() -> None:
     """Room is asked for on a full disk alone."""
     for number, word in errno.errorcode.items():
         advice = places.why(OSError(number, os.strerror(number)))
-        assert ("make room" in advice) == (word in ("ENOSPC", "EDQUOT")), word
+        assert ("free space" in advice) == (word in ("ENOSPC", "EDQUOT")), word
     assert places.why(OSError("odd")) == "odd; name another place"

@@ -359,7 +359,7 @@ def test_options_of_estimates_need_it(capsys: pytest.CaptureFixture[str]) -> Non
     common = [str(PUBLISHED), "--model", "mpt7b", "--input", "512", "--output", "64"]
     for extra in (["--tpot", "1s"], ["--fewest-devices"], ["--hardware", "1xl4"]):
         assert main([*common, *extra]) == 4
-        assert capsys.readouterr().err == f"pick: {extra[0]} goes with --estimate\n"
+        assert capsys.readouterr().err == f"pick: {extra[0]} needs --estimate\n"
 
 
 def test_a_model_of_ones_own_needs_its_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -125,7 +125,7 @@ def wait_for(path: Path, there: bool = True) -> None:
 def wait_for_waiting(process: subprocess.Popen[str]) -> None:
     """Wait until a start says that it waits for another one."""
     assert process.stderr is not None
-    assert process.stderr.readline().startswith("another start is making .venv, waiting")
+    assert process.stderr.readline().startswith("another process is making .venv; waiting")
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +218,7 @@ def test_what_a_link_leads_to_is_left_alone(
     with pytest.raises(SystemExit) as ended:
         environment.ensure()
     assert ended.value.code == environment.FAILED
-    assert "environment: .venv is a link to an environment of another lock" in capsys.readouterr().err
+    assert "environment: .venv links to an environment for another lock" in capsys.readouterr().err
     assert (theirs / "stamp").read_text() == "python 3.11, another lock"
 
 

@@ -57,7 +57,7 @@ def test_without_a_gpu_it_says_so() -> None:
         pytest.skip("there is one here")
     done = gpu("--minutes", "1")
     assert done.returncode == on_gpu.MISSING
-    assert done.stderr.strip().endswith("sees no GPU; --cpu does without")
+    assert done.stderr.strip().endswith("sees no GPU; add --cpu to measure on the CPU")
 
 
 def test_what_is_missing_is_named(

@@ -94,7 +94,7 @@ def test_a_file_that_holds_none_is_one_line(tmp_path: Path, text: str) -> None:
     """It says what to do."""
     key = key_of(CASE, VERSIONS, MACHINE)
     file_of(tmp_path, key).write_bytes(text.encode(errors="surrogateescape"))
-    with pytest.raises(InputError, match=r"holds no largest batch \(.*remove it"):
+    with pytest.raises(InputError, match=r"is not a stored largest batch \(.*remove it"):
         find_kept(tmp_path, key)
 
 

@@ -282,7 +282,7 @@ def test_counts_survive_json(tmp_path: Path) -> None:
     text = json.dumps({"architecture": architecture_key(model), "variants": variants})
     (tmp_path / "toy.json").write_text(text)
     assert find_counts(model, EngineSpec("hf"), tmp_path) == Counts(work, TOY)
-    with pytest.raises(InputError, match=r"toy\.json: is not of this version .*recount"):
+    with pytest.raises(InputError, match=r"toy\.json: is from another version .*recount"):
         find_counts(model, EngineSpec("x", dtype="float32"), tmp_path)
 
 
@@ -290,7 +290,7 @@ def test_counts_survive_json(tmp_path: Path) -> None:
 def test_a_broken_file_is_named(text: str, tmp_path: Path) -> None:
     """One line that says what to do."""
     (tmp_path / "broken.json").write_text(text)
-    with pytest.raises(InputError, match=r"yamls/counts/broken\.json: holds no counts .*recount"):
+    with pytest.raises(InputError, match=r"yamls/counts/broken\.json: is not a file of counts .*recount"):
         find_counts(library.model("mpt7b"), EngineSpec("hf"), tmp_path)
 
 

@@ -368,9 +368,9 @@ def test_max_that_cannot_be_worked_out_asks_for_a_number(text: str, machine: Mac
     line = text.count("\n") + 3
     model = next(name for name in ("tiny", "own", "mpt7b") if name in text)
     assert str(caught.value) == (
-        f"s.yaml:{line}: sweeps.batch_sizes: batch size 'max' cannot be worked out for {model} "
+        f"s.yaml:{line}: sweeps.batch_sizes: batch size 'max' cannot be predicted for {model} "
         f"on {machine.hardware.name}: parameters, "
-        "kv_values_per_token or the memory is not known, or the cache is off; write a number"
+        "kv_values_per_token or the memory is unknown, or the cache is off; write a number"
     )
 
 

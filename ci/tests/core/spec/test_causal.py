@@ -99,13 +99,13 @@ def test_a_causal_language_model_is_taken_as_it_is(kind: str) -> None:
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
-        ({"model_type": "t5"}, "t5 is no causal language model"),
-        ({"model_type": "vit"}, "vit is no causal language model"),
-        ({"model_type": "clip", "text_config": {}}, "clip is no causal language model"),
-        ({"model_type": "distilbert"}, "distilbert is no causal language model"),
+        ({"model_type": "t5"}, "t5 is not a causal language model"),
+        ({"model_type": "vit"}, "vit is not a causal language model"),
+        ({"model_type": "clip", "text_config": {}}, "clip is not a causal language model"),
+        ({"model_type": "distilbert"}, "distilbert is not a causal language model"),
         (
             {"model_type": "llava", "text_config": {"model_type": "mistral"}},
-            "llava is no causal language model; its text_config is one, of the type mistral: "
+            "llava is not a causal language model; its text_config is one, of the type mistral: "
             "give that by itself as a config.json",
         ),
         ({}, "its config.json has no model_type"),
@@ -126,7 +126,7 @@ def test_a_causal_language_model_is_taken_as_it_is(kind: str) -> None:
         ),
         (
             {"model_type": "t5", "auto_map": {"AutoModelForCausalLM": "modeling.X"}},
-            "t5 is no causal language model; it comes with code of its own; add --trust-remote-code",
+            "t5 is not a causal language model; it comes with code of its own; add --trust-remote-code",
         ),
     ],
 )
@@ -153,7 +153,7 @@ whisper"""
 @pytest.mark.parametrize("kind", ENCODERS.split())
 def test_an_encoder_is_measured_only_as_a_decoder(kind: str) -> None:
     """As its config says; what it is by default attends in both directions."""
-    assert refusal({"model_type": kind}).startswith(f"{kind} is no causal language model but an encoder;")
+    assert refusal({"model_type": kind}).startswith(f"{kind} is not a causal language model but an encoder;")
     assert check_causal({"model_type": kind, "is_decoder": True}) == ()
 
 
@@ -195,7 +195,7 @@ def test_a_switch_that_nothing_reads_refuses_nothing(kind: str) -> None:
 def test_attention_in_both_directions_is_refused(config: dict[str, Any], switch: str) -> None:
     """Whatever the family's switch is called; the line names the value that makes it causal."""
     said = refusal(config)
-    assert "no causal language model here but attends in both directions" in said
+    assert "not a causal language model here but attends in both directions" in said
     assert switch in said
 
 
@@ -271,7 +271,7 @@ def test_every_way_to_name_a_model_refuses_it(
     (project.path / "mine.yaml").write_text(json.dumps(suite))
     asked = ["--model", "it"] if way == "model" else ["--suite", "mine.yaml"]
     line = ends_with_one_line(project, *asked)
-    assert "t5 is no causal language model" in line
+    assert "t5 is not a causal language model" in line
     where = {
         "model": "--model it: ",
         "suite": "mine.yaml:1: models.architecture: ",

@@ -591,7 +591,7 @@ def test_a_model_that_is_not_right_is_refused_by_line_and_key(text: str, message
         (
             "device",
             "cuda:1",
-            "'cuda:1' is not taken; write null, cpu or cuda, and choose a GPU with CUDA_VISIBLE_DEVICES",
+            "'cuda:1' is not supported; write null, cpu or cuda, and choose a GPU with CUDA_VISIBLE_DEVICES",
         ),
         ("batch_sizes", "[1, many]", "must be a whole number of at least 1, and is text"),
         ("input_lengths", "8", "must be a list, and is a whole number"),
@@ -711,12 +711,12 @@ def test_a_reference_becomes_what_it_points_to(text: str, value: Plain, referenc
         ("a:\n  b: ${a}", "f.yaml:2: a.b: ${a} refers to itself"),
         (
             "a: ${oc.env:HOME}",
-            "f.yaml:1: a: ${oc.env:HOME} is not taken; a reference is a dotted key of this file",
+            "f.yaml:1: a: ${oc.env:HOME} is not supported; refer to a dotted key of this file",
         ),
-        ("a: ${}", "f.yaml:1: a: ${} is not taken; a reference is a dotted key of this file"),
-        ("a: ${.b}", "f.yaml:1: a: ${.b} is not taken; a reference is a dotted key of this file"),
-        ("a: {b: 1}\nc: x${a}", "f.yaml:2: c: ${a} is no single value, and cannot stand inside text"),
-        ("a: [1]\nc: x${a}", "f.yaml:2: c: ${a} is no single value, and cannot stand inside text"),
+        ("a: ${}", "f.yaml:1: a: ${} is not supported; refer to a dotted key of this file"),
+        ("a: ${.b}", "f.yaml:1: a: ${.b} is not supported; refer to a dotted key of this file"),
+        ("a: {b: 1}\nc: x${a}", "f.yaml:2: c: ${a} is not a single value, so it cannot stand inside text"),
+        ("a: [1]\nc: x${a}", "f.yaml:2: c: ${a} is not a single value, so it cannot stand inside text"),
     ],
 )
 def test_a_reference_to_nothing_or_itself_is_refused_where_it_stands(text: str, message: str) -> None:
@@ -730,7 +730,7 @@ def test_references_behind_references_end() -> None:
     """20 in a row and 1000 in all are followed; what doubles at every step is stopped."""
     many = "a: 1\n" + "".join(f"k{n}: ${{a}}\n" for n in range(1000))
     assert resolved(many)[1] == {"a"}
-    with pytest.raises(InputError, match=r"^f\.yaml:1002: k1000: \$\{a\} leads too far"):
+    with pytest.raises(InputError, match=r"^f\.yaml:1002: k1000: \$\{a\} expands too far"):
         resolved(f"{many}k1000: ${{a}}\n")
     with pytest.raises(InputError, match=r"^f\.yaml:2: b: becomes a text of 12000 characters; at most 10000"):
         resolved(f"a: {'x' * 6000}\nb: ${{a}}${{a}}\n")
@@ -739,8 +739,8 @@ def test_references_behind_references_end() -> None:
     assert isinstance(value, dict)
     assert value["k20"] == 1
     with pytest.raises(
-        InputError, match=r"^f\.yaml:2: k1: \$\{k0\} leads too far: at most 20 references in a row"
+        InputError, match=r"^f\.yaml:2: k1: \$\{k0\} expands too far: at most 20 references in a row"
     ):
         resolved(f"{chain}k21: ${{k20}}\n")
-    with pytest.raises(InputError, match="leads too far"):
+    with pytest.raises(InputError, match="expands too far"):
         resolved("k0: x\n" + "".join(f"k{n}: ${{k{n - 1}}}${{k{n - 1}}}\n" for n in range(1, 15)))

@@ -143,9 +143,9 @@ def test_an_older_precision_is_a_dtype_and_autocast(lines: tuple[str, ...], name
         ("use_precision_context: true", "use_precision_context: needs 'precision'"),
         (
             "autocast_precision: bf16\nautocast_dtype: fp16",
-            "autocast_precision: stands beside 'autocast_dtype', its name today; leave one of them out",
+            "autocast_precision: is the old name of 'autocast_dtype', which is set too; remove one",
         ),
-        ("num_batches: 3", "num_runs: stands beside 'num_batches', its name today; leave one of them out"),
+        ("num_batches: 3", "num_runs: is the old name of 'num_batches', which is set too; remove one"),
     ],
 )
 def test_an_older_name_is_refused_by_its_own_name(lines: str, message: str) -> None:

@@ -20,25 +20,31 @@ TEXT = {"hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 3, "
 @pytest.mark.parametrize(
     ("config", "text"),
     [
-        ({**LLAMA, "num_attention_heads": 5}, "hidden_size (64) is no multiple of num_attention_heads (5)"),
+        (
+            {**LLAMA, "num_attention_heads": 5},
+            "hidden_size (64) is not a multiple of num_attention_heads (5)",
+        ),
         (
             {**LLAMA, "num_key_value_heads": 3},
-            "num_attention_heads (4) is no multiple of num_key_value_heads (3)",
+            "num_attention_heads (4) is not a multiple of num_key_value_heads (3)",
         ),
         (
             {**LLAMA, "num_key_value_heads": 8},
-            "num_attention_heads (4) is no multiple of num_key_value_heads (8)",
+            "num_attention_heads (4) is not a multiple of num_key_value_heads (8)",
         ),
-        ({"model_type": "gpt2", "n_embd": 65, "n_head": 4}, "n_embd (65) is no multiple of n_head (4)"),
-        ({"model_type": "gpt2", "hidden_size": 65, "n_head": 4}, "n_embd (65) is no multiple of n_head (4)"),
-        ({"model_type": "mpt", "d_model": 64, "n_heads": 6}, "d_model (64) is no multiple of n_heads (6)"),
+        ({"model_type": "gpt2", "n_embd": 65, "n_head": 4}, "n_embd (65) is not a multiple of n_head (4)"),
+        (
+            {"model_type": "gpt2", "hidden_size": 65, "n_head": 4},
+            "n_embd (65) is not a multiple of n_head (4)",
+        ),
+        ({"model_type": "mpt", "d_model": 64, "n_heads": 6}, "d_model (64) is not a multiple of n_heads (6)"),
         (
             {"model_type": "mistral", "hidden_size": 64, "num_attention_heads": 4},
-            "num_attention_heads (4) is no multiple of num_key_value_heads (8, by default)",
+            "num_attention_heads (4) is not a multiple of num_key_value_heads (8, by default)",
         ),
         (
             {"model_type": "gemma3", "text_config": TEXT},
-            "num_attention_heads (4) is no multiple of num_key_value_heads (3)",
+            "num_attention_heads (4) is not a multiple of num_key_value_heads (3)",
         ),
     ],
     ids=str,
@@ -81,5 +87,7 @@ def test_a_file_of_llm_foundry_says_it_too() -> None:
     model = {"name": "mpt_causal_lm", "d_model": 64, "n_heads": 6, "n_layers": 2, "max_seq_len": 32}
     keys: Any = {"model": {**model, "vocab_size": 128, "no_bias": True, "attn_config": {"alibi": True}}}
     keys |= {"batch_sizes": [1], "input_lengths": [4], "output_lengths": [2]}
-    with pytest.raises(InputError, match=r"^f\.yaml: model: d_model \(64\) is no multiple of n_heads \(6\)"):
+    with pytest.raises(
+        InputError, match=r"^f\.yaml: model: d_model \(64\) is not a multiple of n_heads \(6\)"
+    ):
         read_foundry("f", as_node(keys, "f.yaml"), lambda _: {})

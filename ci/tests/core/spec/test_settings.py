@@ -85,13 +85,13 @@ def test_a_setting_with_line_breaks_is_refused_in_one_line() -> None:
     [
         (
             "batch_sizes=[1",
-            "--set:1: is no valid yaml: while parsing a flow sequence expected ',' or ']', "
+            "--set:1: is not valid yaml: while parsing a flow sequence expected ',' or ']', "
             "but got '<stream end>'",
         ),
         ("rounds=x", "--set: rounds: must be a whole number of at least 1, and is text"),
         ("rounds=0", "--set: rounds: is 0; it must be at least 1"),
         ("batch_sizes=4", "--set: batch_sizes: must be a list, and is a whole number"),
-        ("batch_sizes=[1,1]", "--set: batch_sizes: 1 stands in this list twice; every case is measured once"),
+        ("batch_sizes=[1,1]", "--set: batch_sizes: 1 is in this list twice; list it once"),
         ("output_lengths=[1,0]", "--set: output_lengths: is 0; it must be at least 1"),
         (
             "sweeps.mine.batch_sizes=[]",

@@ -113,14 +113,14 @@ def test_definitions_can_stand_in_the_suite_itself() -> None:
         ),
         (
             "models: [mpt7b]\nentries:\n  - {models: [mpt7b], sweeps: [latency]}",
-            "s.yaml:1: models: stands beside 'entries'; move it into each of the entries",
+            "s.yaml:1: models: cannot stand beside 'entries'; move it into each entry",
         ),
         ("models: mpt7b\nsweeps: [latency]", "s.yaml:1: models: must be a list, and is text"),
         ("models: []\nsweeps: [latency]", "s.yaml:1: models: is an empty list; it needs at least one entry"),
         ("models: [1]\nsweeps: [latency]", "s.yaml:1: models: must be text, and is a whole number"),
         (
             "models:\n  - mpt7b\n  - mpt7b\nsweeps: [latency]",
-            "s.yaml:3: models: 'mpt7b' stands in this list twice; every case is measured once",
+            "s.yaml:3: models: 'mpt7b' is in this list twice; list it once",
         ),
         (
             "models: [{architecture: {model_type: mpt}}]\nsweeps: [latency]",
@@ -138,16 +138,16 @@ def test_definitions_can_stand_in_the_suite_itself() -> None:
         ),
         (
             "models: [mpt7b]\nhardware: [a100_80gb]\nsweeps: [latency]",
-            "s.yaml:2: hardware: 'a100_80gb' names no machine; write it as {n}x{device}, such as 1xa100_80gb",
+            "s.yaml:2: hardware: 'a100_80gb' is not a machine; write {n}x{device}, such as 1xa100_80gb",
         ),
         (
             "models: [mpt7b]\nhardware: [0xcpu]\nsweeps: [latency]",
-            "s.yaml:2: hardware: '0xcpu' names no machine; write it as {n}x{device}, such as 1xa100_80gb",
+            "s.yaml:2: hardware: '0xcpu' is not a machine; write {n}x{device}, such as 1xa100_80gb",
         ),
         (
             "models: [mpt7b]\nsweeps:\n  - batch_sizes: [2]\n"
             "    grids: [{batch_sizes: [1], input_lengths: [1], output_lengths: [1]}]",
-            "s.yaml:3: sweeps.batch_sizes: stands beside 'grids'; move it into one of the grids",
+            "s.yaml:3: sweeps.batch_sizes: cannot stand beside 'grids'; move it into a grid",
         ),
         (
             "models: [mpt7b]\nsweeps:\n  - {batch_sizes: [1], input_lengths: [1]}",
@@ -180,7 +180,7 @@ def test_definitions_can_stand_in_the_suite_itself() -> None:
         ),
         (
             "models: [mpt7b]\nsweeps: [latency]\nminutes: .inf",
-            "s.yaml:3: minutes: '.inf' is no text, finite number of at most 64 bits, true, false or null",
+            "s.yaml:3: minutes: '.inf' is not text, a finite number of at most 64 bits, true, false or null",
         ),
         (
             "models: [mpt7b]\nsweeps: [latency]\nminutes: soon",
@@ -198,13 +198,13 @@ def test_definitions_can_stand_in_the_suite_itself() -> None:
         (
             "models: [{name: mpt7b, architecture: {model_type: mpt}}, mpt7b]\nsweeps: [latency]",
             "s.yaml:1: models: two different definitions are named 'mpt7b'; "
-            "every case needs an id of its own",
+            "rename one, as names are part of case ids",
         ),
         (
             "entries:\n- {models: [mpt7b], engines: [hf], sweeps: [latency]}\n"
             "- {models: [mpt7b], engines: [{name: hf, dtype: float32}], sweeps: [latency]}",
             "s.yaml:3: entries.engines.name: two different definitions are named 'hf'; "
-            "every case needs an id of its own",
+            "rename one, as names are part of case ids",
         ),
     ],
 )

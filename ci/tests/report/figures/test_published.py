@@ -229,7 +229,7 @@ def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     (tmp_path / "torn.json").write_text("{")
     (tmp_path / "file").write_text("")
     for arguments, said in (
-        ([str(PUBLISHED)], "nothing is asked for"),
+        ([str(PUBLISHED)], "nothing to write"),
         ([str(tmp_path / "none"), "--markdown"], "no such file or folder"),
         ([str(tmp_path / "torn.json"), "--figures", str(tmp_path / "x")], "is no history"),
         ([str(PUBLISHED), "--figures", str(tmp_path / "file")], ""),
