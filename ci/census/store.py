@@ -84,8 +84,10 @@ def _of(census: Census, engine: str) -> dict[str, Any]:
     }
     return {
         "versions": {package: census.versions.get(package) for package in _OF[engine]},
-        "works": [name for name, one in found.items() if one["outcome"] == "works"],
-        "cannot": {name: one["reason"] for name, one in found.items() if one["outcome"] == "cannot"},
+        "works": [name for name, finding in found.items() if finding["outcome"] == "works"],
+        "cannot": {
+            name: finding["reason"] for name, finding in found.items() if finding["outcome"] == "cannot"
+        },
     }
 
 

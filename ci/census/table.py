@@ -19,9 +19,9 @@ Finding = dict[str, Any]
 def counts(census: Census) -> str:
     """What became of all types, in one line an engine."""
     hf = [of_type["hf"] for of_type in census.types.values() if "hf" in of_type]
-    outcomes = Counter(one["outcome"] for one in hf)
-    measured = [one for one in hf if one["outcome"] == "measured"]
-    switched = sum(one.get("as_decoder") == "measured" for one in hf)
+    outcomes = Counter(finding["outcome"] for finding in hf)
+    measured = [finding for finding in hf if finding["outcome"] == "measured"]
+    switched = sum(finding.get("as_decoder") == "measured" for finding in hf)
     lines = [
         f"{len(census.types)} causal types: {outcomes['measured']} are measured, {outcomes['refused']} are "
         f"refused, of which {switched} are measured once a switch of the config makes decoders of them, "

@@ -154,4 +154,4 @@ def _kinds(config_class: Any, layers: int) -> dict[str, Any]:
 def _beyond(default: Any) -> bool:
     """A token's id, or one of a list, that the small vocabulary has not."""
     ids = default if isinstance(default, list | tuple) else [default]
-    return any(isinstance(one, int) and one >= VOCABULARY for one in ids)
+    return any(isinstance(token, int) and token >= VOCABULARY for token in ids)

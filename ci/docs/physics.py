@@ -132,9 +132,9 @@ def _half_widths(gpu: Mapping[str, Any], cpu: Mapping[str, Any]) -> list[tuple[s
     ]
     for key, what in (("host_sd_ln", "host"), ("device_sd_ln", "device")):
         widths = [
-            math.exp(one["machine_scale"]["machine never seen"] * math.hypot(one["own_sd_ln"], sd))
-            for one in (gpu, cpu)
-            for sd in (one["between_machines"][key],)
+            math.exp(fit["machine_scale"]["machine never seen"] * math.hypot(fit["own_sd_ln"], sd))
+            for fit in (gpu, cpu)
+            for sd in (fit["between_machines"][key],)
         ]
         rows.append((f"machine never seen, all of it {what}", *(f"{width:.2f}" for width in widths)))
     return rows
@@ -146,7 +146,7 @@ def _parameters(gpu: Mapping[str, Any], cpu: Mapping[str, Any]) -> list[tuple[st
     for name in (*first, *(name for name in other if name not in first)):
         stated = first.get(name) or other[name]
         sd_ln = first.get(name, {}).get("sd_ln")
-        values = [f"{one[name]['value']:.3g}" if name in one else "-" for one in (first, other)]
+        values = [f"{fit[name]['value']:.3g}" if name in fit else "-" for fit in (first, other)]
         spread = "-" if sd_ln is None else f"{math.exp(sd_ln):.2f}"
         rows.append((f"`{name}`", values[0], spread, values[1], stated["unit"], stated["what"]))
     return rows

@@ -30,7 +30,7 @@ def shown(readme: str) -> list[str]:
 
 def drawn(names: Sequence[str]) -> dict[str, str]:
     """These figures of the stored histories, as SVG; KeyError for one that they do not give."""
-    found = {one.name: one for one in figures(read_samples(STORED))}
+    found = {figure.name: figure for figure in figures(read_samples(STORED))}
     return {name: svg(spec(found[name])) for name in names}
 
 

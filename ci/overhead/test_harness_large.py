@@ -54,7 +54,7 @@ def test_many_cases(
         lambda: found.append(_run(tmp_path, f"ci.{module}", *arguments)), rounds=_ROUNDS, warmup_rounds=1
     )
     seconds, peaks = zip(*found[1:], strict=True)
-    shares = [one / limit_s for one in seconds]
+    shares = [taken_s / limit_s for taken_s in seconds]
     harness.note(
         Ratio(f"{what} / {limit_s} s", statistics.median(shares), min(shares), max(shares), 1.0, at_most=True)
     )

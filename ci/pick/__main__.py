@@ -93,21 +93,21 @@ def choose(found: Sequence[Curve], model: str, input_len: int, output_len: int) 
 
     Raises InputError where there are none, or several models have that name; it says what there is.
     """
-    of_model = [one for one in found if one.model == model and one.samples]
+    of_model = [curve for curve in found if curve.model == model and curve.samples]
     if not of_model:
-        of_model = [one for one in found if one.samples and recorded_model(one.samples[0]) == model]
-        several = sorted({one.model for one in of_model})
+        of_model = [curve for curve in found if curve.samples and recorded_model(curve.samples[0]) == model]
+        several = sorted({curve.model for curve in of_model})
         if len(several) > 1:
             raise InputError(
                 f"--model {model}: {len(several)} models have this name; give one of "
                 + ", ".join(map(repr, several[:12]))
             )
     if not of_model:
-        known = {one.model for one in found if one.samples}
+        known = {curve.model for curve in found if curve.samples}
         raise InputError(f"--model {model}: no run has measured it; {one_of(model, known)}")
-    here = [one for one in of_model if (one.input_len, one.output_len) == (input_len, output_len)]
+    here = [curve for curve in of_model if (curve.input_len, curve.output_len) == (input_len, output_len)]
     if not here:
-        pairs = sorted({(one.input_len, one.output_len) for one in of_model})
+        pairs = sorted({(curve.input_len, curve.output_len) for curve in of_model})
         known_pairs = ", ".join(f"{first}/{last}" for first, last in pairs[:12]) + ", ..." * (len(pairs) > 12)
         raise InputError(
             f"--input {input_len} --output {output_len}: no run has these lengths of {model}; "
@@ -211,7 +211,7 @@ def _model(asked: str, found: Sequence[Curve]) -> ModelSpec:
         return library.read_model(file.stem, read_yaml(file, asked))
     if asked in library.names("models"):
         return library.model(asked)
-    known = {one.model: one.samples[0] for one in found if one.samples}
+    known = {curve.model: curve.samples[0] for curve in found if curve.samples}
     if asked not in known:
         raise InputError(f"--model {asked}: neither a run nor yamls/models has it; {one_of(asked, known)}")
     return model_of(known[asked])
@@ -229,11 +229,11 @@ def _estimates(
     if min(lengths) < 1:
         raise InputError(f"--input {lengths[0]} --output {lengths[1]}: write tokens above zero")
     here = [
-        one for one in found
-        if one.samples and one.model == model.name and (one.input_len, one.output_len) == lengths
+        curve for curve in found
+        if curve.samples and curve.model == model.name and (curve.input_len, curve.output_len) == lengths
     ]  # fmt: skip
     labels = [parse_machine(label) for label in options.hardware.split(",")] if options.hardware else []
-    on = machines([(one.devices, one.hardware) for one in labels], samples)
+    on = machines([(machine.devices, machine.hardware) for machine in labels], samples)
     engines = [
         library.read_engine(name, library.find("engines", as_node(name, "--engine")))
         for name in (options.engine.split(",") if options.engine else ())
@@ -255,7 +255,7 @@ def main(arguments: Sequence[str]) -> int:
             target = Target(tokens_per_s=parse_throughput(options.throughput))
         runs = read_runs(options.runs, lambda line: print(f"pick: {line}", file=sys.stderr))
         samples = newest(of_histories(runs))
-        devices = {one.device for one in samples}
+        devices = {sample.device for sample in samples}
         prices: Mapping[str, float] = read_prices(options.price, devices) if options.price else {}
         found = curves(samples)
         estimates = _estimates(options, samples, found, prices) if options.estimate else None
@@ -276,7 +276,7 @@ def main(arguments: Sequence[str]) -> int:
         if estimates is not None:
             shown += [""] * bool(shown) + estimated_lines(estimates, with_measured=target is None)
         print("\n".join(shown))
-    meets = any(one.best is not None for one in answers) or any(
+    meets = any(each.best is not None for each in answers) or any(
         row.verdict in (MEETS, ESTIMATED) for row in (estimates.rows if estimates else ())
     )
     return 0 if meets else MISSED

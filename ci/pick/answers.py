@@ -84,14 +84,14 @@ def answer(curves: Iterable[Curve], target: Target, usd_per_hour: Mapping[str, f
     """
     found = [_of_curve(curve, target, usd_per_hour) for curve in curves if curve.samples]
     with_rivals = [
-        replace(one, dominated_by=tuple(other.label for other in found if _dominates(other, one)))
-        for one in found
+        replace(each, dominated_by=tuple(other.label for other in found if _dominates(other, each)))
+        for each in found
     ]
-    return sorted(with_rivals, key=lambda one: _order(one, target))
+    return sorted(with_rivals, key=lambda each: _order(each, target))
 
 
-def _order(one: Answer, target: Target) -> tuple[bool, float]:
-    return one.best is None, target.missed_by(one.nearest) if one.best is None else target.rank(one.best)
+def _order(each: Answer, target: Target) -> tuple[bool, float]:
+    return each.best is None, target.missed_by(each.nearest) if each.best is None else target.rank(each.best)
 
 
 def usd_per_million_tokens(usd_per_hour: float, devices: int, tokens_per_s: float) -> float:
@@ -100,12 +100,14 @@ def usd_per_million_tokens(usd_per_hour: float, devices: int, tokens_per_s: floa
 
 
 def _of_curve(curve: Curve, target: Target, prices: Mapping[str, float]) -> Answer:
-    points = [_at(curve, one.point.batch_size, one.latency_s) for one in curve.samples if one.latency_s]
-    met = [one for one in points if target.met(one)]
+    points = [
+        _at(curve, sample.point.batch_size, sample.latency_s) for sample in curve.samples if sample.latency_s
+    ]
+    met = [sample for sample in points if target.met(sample)]
     best = min(met, key=target.rank, default=None)
     # of those that miss: the least latency, or the most throughput
     nearest = min(
-        points, key=lambda one: one.latency_s if target.latency_s is not None else -one.tokens_per_s
+        points, key=lambda sample: sample.latency_s if target.latency_s is not None else -sample.tokens_per_s
     )
     price = prices.get(curve.samples[0].device)
     cost = None
@@ -132,7 +134,7 @@ def _between(curve: Curve, points: Sequence[At], target: Target, best: At | None
         whole = _last_met(curve, low, high, target)
         if whole is not None:
             found.append(whole)
-    better = [one for one in found if best is None or target.rank(one) < target.rank(best)]
+    better = [at for at in found if best is None or target.rank(at) < target.rank(best)]
     return min(better, key=target.rank, default=None)
 
 
@@ -151,15 +153,15 @@ def _last_met(curve: Curve, low: At, high: At, target: Target) -> At | None:
     return None if good == inside.batch_size else at(good)
 
 
-def _dominates(one: Answer, other: Answer) -> bool:
+def _dominates(ours: Answer, theirs: Answer) -> bool:
     """No worse in latency, tokens/s, tokens/s a device and, where both have a price, cost; better in one."""
-    if one.best is None or other.best is None or one is other:
+    if ours.best is None or theirs.best is None or ours is theirs:
         return False
     pairs = [
-        (one.best.latency_s, other.best.latency_s),
-        (-one.best.tokens_per_s, -other.best.tokens_per_s),
-        (-(one.per_device or math.inf), -(other.per_device or math.inf)),
+        (ours.best.latency_s, theirs.best.latency_s),
+        (-ours.best.tokens_per_s, -theirs.best.tokens_per_s),
+        (-(ours.per_device or math.inf), -(theirs.per_device or math.inf)),
     ]
-    if one.usd_per_million_tokens is not None and other.usd_per_million_tokens is not None:
-        pairs.append((one.usd_per_million_tokens, other.usd_per_million_tokens))
+    if ours.usd_per_million_tokens is not None and theirs.usd_per_million_tokens is not None:
+        pairs.append((ours.usd_per_million_tokens, theirs.usd_per_million_tokens))
     return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)

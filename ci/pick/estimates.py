@@ -119,22 +119,22 @@ class Estimator:
             return peaks_of(case)
         found = [
             peaks
-            for one in self.of_device(case.hardware.name)
-            if engine_of(one).product_dtype == case.engine.product_dtype
-            if (limits := one.record.limits) and (rates := limits.peaks.measured) and (peaks := rates.both)
+            for sample in self.of_device(case.hardware.name)
+            if engine_of(sample).product_dtype == case.engine.product_dtype
+            if (limits := sample.record.limits) and (rates := limits.peaks.measured) and (peaks := rates.both)
         ]
         if not found:
             return None
         return Peaks(
-            statistics.median(one.flops_per_s for one in found),
-            statistics.median(one.bandwidth_bytes_per_s for one in found),
+            statistics.median(each.flops_per_s for each in found),
+            statistics.median(each.bandwidth_bytes_per_s for each in found),
         )
 
     def of_device(self, name: str) -> list[Sample]:
         """Its measured samples; where CPUs of several kinds are in the runs, of the one measured last."""
-        found = [one for one in self.samples if one.device == name and one.latency_s]
-        last = max(found, key=lambda one: one.taken, default=None)
-        return [one for one in found if last is not None and one.kind == last.kind]
+        found = [sample for sample in self.samples if sample.device == name and sample.latency_s]
+        last = max(found, key=lambda sample: sample.taken, default=None)
+        return [sample for sample in found if last is not None and sample.kind == last.kind]
 
     def refusal(self, case: Case) -> str | None:
         """Why a case is not estimated whatever its batch; None where it may be."""
@@ -160,12 +160,14 @@ class Estimator:
         """
         key = (case.hardware.name, case.engine.kind)
         if key not in self._known:
-            here = [one for one in self.of_device(key[0]) if one.record.case.engine.kind == key[1]]
-            own = [one for one in here if one.source != PUBLISHED]
-            measured = tuple(Measured(one.model, one.devices, one.point) for one in own or here)
+            here = [sample for sample in self.of_device(key[0]) if sample.record.case.engine.kind == key[1]]
+            own = [sample for sample in here if sample.source != PUBLISHED]
+            measured = tuple(Measured(sample.model, sample.devices, sample.point) for sample in own or here)
             machine = None
             if own:
-                points = [(work, one.latency_s) for one in own if (work := self._work(one, case.hardware))]
+                points = [
+                    (work, sample.latency_s) for sample in own if (work := self._work(sample, case.hardware))
+                ]
                 machine = calibrated(physics, [(work, seconds) for work, seconds in points if seconds])
             elif not here:
                 machine = never_seen(physics)
@@ -174,28 +176,28 @@ class Estimator:
             self._known[key] = Known(measured, machine)
         return self._known[key]
 
-    def _work(self, one: Sample, hardware: HardwareSpec) -> Work | None:
+    def _work(self, sample: Sample, hardware: HardwareSpec) -> Work | None:
         """A measured sample for the formula; None where its model has no counts."""
-        model, engine = model_of(one), engine_of(one)
+        model, engine = model_of(sample), engine_of(sample)
         counts = self.counts_of(model, engine)
-        peaks = self.peaks(Case(model, hardware, one.devices, engine, one.point))
+        peaks = self.peaks(Case(model, hardware, sample.devices, engine, sample.point))
         if counts is None or counts.dispatch is None or peaks is None:
             return None
         devices = Devices(
-            peaks.flops_per_s / one.machines,
-            peaks.bandwidth_bytes_per_s / one.machines,
+            peaks.flops_per_s / sample.machines,
+            peaks.bandwidth_bytes_per_s / sample.machines,
             hardware.link_bytes_per_s or 1.0,
-            one.machines,
+            sample.machines,
         )
-        shape = (one.point.batch_size, one.point.input_len, one.point.output_len)
+        shape = (sample.point.batch_size, sample.point.input_len, sample.point.output_len)
         return Work(Model.of(counts.work, counts.dispatch), devices, *shape, engine.use_cache)
 
 
-def engine_of(one: Sample) -> EngineSpec:
+def engine_of(sample: Sample) -> EngineSpec:
     """The engine of a sample."""
-    engine = one.record.case.engine
+    engine = sample.record.case.engine
     return EngineSpec(
-        name=one.engine,
+        name=sample.engine,
         kind=engine.kind,
         dtype=engine.dtype or "bfloat16",
         attention=engine.attention or "auto",
@@ -204,9 +206,9 @@ def engine_of(one: Sample) -> EngineSpec:
     )
 
 
-def model_of(one: Sample) -> ModelSpec:
+def model_of(sample: Sample) -> ModelSpec:
     """The model of a sample, by the architecture that its record has."""
-    return ModelSpec(one.model, dict(one.record.case.model.architecture))
+    return ModelSpec(sample.model, dict(sample.record.case.model.architecture))
 
 
 def machines(
@@ -215,12 +217,12 @@ def machines(
     """Those that are asked for; else every GPU of the library in each number, and those of the samples."""
     found = dict.fromkeys(labels)
     if not found:
-        gpus = [one for one in library.all_hardware() if one.kind == "gpu"]
+        gpus = [gpu for gpu in library.all_hardware() if gpu.kind == "gpu"]
         names = library.names("hardware")
         seen = [
-            (one.devices, library.hardware(one.device))
-            for one in samples
-            if one.device in names and library.hardware(one.device).kind == "gpu"
+            (sample.devices, library.hardware(sample.device))
+            for sample in samples
+            if sample.device in names and library.hardware(sample.device).kind == "gpu"
         ]
         found = dict.fromkeys([*((n, gpu) for gpu in gpus for n in NUMBERS), *seen])
     return list(found)
@@ -246,12 +248,14 @@ def look(
     refused = []
     for n, hardware in on:
         here = [
-            one for one in curves if (one.samples[0].device, one.samples[0].devices) == (hardware.name, n)
+            curve
+            for curve in curves
+            if (curve.samples[0].device, curve.samples[0].devices) == (hardware.name, n)
         ]
-        chosen = list(engines) or list({one.engine: engine_of(one.samples[0]) for one in here}.values())
+        chosen = list(engines) or list({curve.engine: engine_of(curve.samples[0]) for curve in here}.values())
         for engine in chosen or [_usual(n)]:
             case = Case(model, hardware, n, engine, Point(1, *lengths))
-            same = next((one for one in here if one.engine == engine.name), None)
+            same = next((curve for curve in here if curve.engine == engine.name), None)
             found = _estimated(question, case, same, estimator, prices)
             if isinstance(found, str):
                 refused.append((f"{n}x{hardware.name} {engine.name}", found))
@@ -309,19 +313,22 @@ def _meets(
 def _measured(question: Question, curve: Curve, prices: Mapping[str, float]) -> Row:
     """The best measured point of a curve, else the one that is nearest."""
     rows = []
-    for one in curve.samples:
-        assert one.latency_s is not None
-        split, names = one.record.split, library.names("hardware")
+    for sample in curve.samples:
+        assert sample.latency_s is not None
+        split, names = sample.record.split, library.names("hardware")
         ttft_s, tpot_s = (None, None) if split is None else (split.ttft_s, split.tpot_s)
-        if one.point.output_len == 1:
-            ttft_s = one.latency_s
-        tokens = one.point.batch_size * one.point.output_len
-        hardware = library.hardware(one.device) if one.device in names else HardwareSpec(one.device, "gpu")
+        if sample.point.output_len == 1:
+            ttft_s = sample.latency_s
+        tokens = sample.point.batch_size * sample.point.output_len
+        hardware = (
+            library.hardware(sample.device) if sample.device in names else HardwareSpec(sample.device, "gpu")
+        )
         rows.append(
             Row(
-                MEETS if _meets(question, tokens, one.latency_s, ttft_s, tpot_s) else NOT,
-                hardware, one.devices, one.engine, one.point, one.latency_s, one.latency_s, one.latency_s,
-                ttft_s, tpot_s, None, _usd(prices, one.device, one.machines, tokens / one.latency_s),
+                MEETS if _meets(question, tokens, sample.latency_s, ttft_s, tpot_s) else NOT,
+                hardware, sample.devices, sample.engine, sample.point,
+                sample.latency_s, sample.latency_s, sample.latency_s,
+                ttft_s, tpot_s, None, _usd(prices, sample.device, sample.machines, tokens / sample.latency_s),
             )
         )  # fmt: skip
     return min(rows, key=lambda row: (CLASSES.index(row.verdict), rank(row, question)))
@@ -345,7 +352,7 @@ def _estimated(
     largest = _MOST if largest is None else largest
     if largest < 1:
         return "one sequence does not fit its memory, as predicted"
-    measured = {one.point.batch_size for one in curve.samples} if curve else set()
+    measured = {sample.point.batch_size for sample in curve.samples} if curve else set()
     allowed = question.batches or _batches(question, largest)
     batches = [batch for batch in allowed if batch <= largest and batch not in measured]
     if not batches:

@@ -23,13 +23,13 @@ _HEADING = (
 
 def lines(answers: Sequence[Answer], target: Target) -> list[str]:
     """A table of those that meet the target, the best first; then between points, dominated, missed."""
-    met = [one for one in answers if one.best is not None]
-    table = [_HEADING, *(_cells(one) for one in met)]
+    met = [answer for answer in answers if answer.best is not None]
+    table = [_HEADING, *(_cells(answer) for answer in met)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     found = [_joined(row, widths) for row in table] if met else [f"nothing meets {_asked(target)}"]
-    between = [f"  {one.label}: {_point(one.between)}" for one in answers if one.between is not None]
-    dominated = [f"  {one.label} by {', '.join(one.dominated_by)}" for one in met if one.dominated_by]
-    missed = [f"  {one.label}: {_missed(one, target)}" for one in answers if one.best is None]
+    between = [f"  {answer.label}: {_point(answer.between)}" for answer in answers if answer.between]
+    dominated = [f"  {each.label} by {', '.join(each.dominated_by)}" for each in met if each.dominated_by]
+    missed = [f"  {answer.label}: {_missed(answer, target)}" for answer in answers if answer.best is None]
     for heading, group in (
         ("interpolated along batch size between two measured ones, not measured:", between),
         (
@@ -117,29 +117,30 @@ def as_json(answers: Sequence[Answer], target: Target, asked: Mapping[str, Any])
     """What was asked for and every answer, in SI units."""
     return {
         "asked": {**asked, "latency_s": target.latency_s, "output_tokens_per_s": target.tokens_per_s},
-        "answers": [_plain(one) for one in answers],
+        "answers": [_plain(answer) for answer in answers],
     }
 
 
-def _plain(one: Answer) -> dict[str, Any]:
+def _plain(answer: Answer) -> dict[str, Any]:
     sample = next(
-        (s for s in one.curve.samples if one.best and s.point.batch_size == one.best.batch_size), None
+        (s for s in answer.curve.samples if answer.best and s.point.batch_size == answer.best.batch_size),
+        None,
     )
     return {
-        "hardware": one.curve.hardware,
-        "devices": one.devices,
-        "engine": one.curve.engine,
-        "source": one.curve.source,
-        "meets": one.best is not None,
+        "hardware": answer.curve.hardware,
+        "devices": answer.devices,
+        "engine": answer.curve.engine,
+        "source": answer.curve.source,
+        "meets": answer.best is not None,
         "case": sample and sample.case_id,
         "history": sample and sample.file,
-        "best": _point_plain(one.best),
-        "output_tokens_per_s_per_device": one.per_device,
-        "usd_per_million_output_tokens": one.usd_per_million_tokens,
-        "interpolated": _point_plain(one.between),
-        "nearest": _point_plain(one.nearest),
-        "dominated_by": list(one.dominated_by),
-        "out_of_memory_at_batch": min(one.curve.ran_out, default=None),
+        "best": _point_plain(answer.best),
+        "output_tokens_per_s_per_device": answer.per_device,
+        "usd_per_million_output_tokens": answer.usd_per_million_tokens,
+        "interpolated": _point_plain(answer.between),
+        "nearest": _point_plain(answer.nearest),
+        "dominated_by": list(answer.dominated_by),
+        "out_of_memory_at_batch": min(answer.curve.ran_out, default=None),
     }
 
 
@@ -153,17 +154,17 @@ def _point_plain(at: At | None) -> dict[str, Any] | None:
     }
 
 
-def _cells(one: Answer) -> tuple[str, ...]:
-    best, cost = one.best, one.usd_per_million_tokens
+def _cells(answer: Answer) -> tuple[str, ...]:
+    best, cost = answer.best, answer.usd_per_million_tokens
     assert best is not None
     return (
-        one.curve.hardware,
-        one.curve.engine,
-        one.curve.source,
+        answer.curve.hardware,
+        answer.curve.engine,
+        answer.curve.source,
         str(best.batch_size),
         significant(best.latency_s, 4),
         significant(best.tokens_per_s, 4),
-        significant(one.per_device or 0, 4),
+        significant(answer.per_device or 0, 4),
         "-" if cost is None else significant(cost),
     )
 
@@ -178,9 +179,9 @@ def _point(at: At) -> str:
     return f"batch {at.batch_size}, {seconds(at.latency_s)}, {significant(at.tokens_per_s, 4)} tokens/s"
 
 
-def _missed(one: Answer, target: Target) -> str:
+def _missed(answer: Answer, target: Target) -> str:
     what = "the least latency is" if target.latency_s is not None else "the highest throughput is at"
-    return f"{what} {_point(one.nearest)}"
+    return f"{what} {_point(answer.nearest)}"
 
 
 def _asked(target: Target) -> str:

@@ -64,9 +64,9 @@ def history() -> dict[str, Any]:
     cases: dict[str, dict[tuple[str, ...], Case]] = {figure: {} for figure in FIGURES}
     sweeps: dict[str, set[str]] = {}
     for figure, of in cases.items():
-        for one, sweep in cases_of(figure):
-            of[_key(one)] = one
-            sweeps.setdefault(one.id, set()).update(filter(None, [sweep]))
+        for each, sweep in cases_of(figure):
+            of[_key(each)] = each
+            sweeps.setdefault(each.id, set()).update(filter(None, [sweep]))
     found: dict[str, tuple[Case, float, list[str]]] = {}
     for figure, key, latency_s in _rows():
         case = cases[figure].get(key)
@@ -76,7 +76,7 @@ def history() -> dict[str, Any]:
         if known[1] != latency_s:
             raise ValueError(f"{case.id} is published with two latencies: {known[1]} s and {latency_s} s")
         known[2].append(figure)
-    records = [_record(*one, sorted(sweeps[one[0].id])) for one in found.values()]
+    records = [_record(*each, sorted(sweeps[each[0].id])) for each in found.values()]
     absent = {case.id: case for of in cases.values() for case in of.values() if case.id not in found}
     return {
         "machine_info": {"inference": None},
@@ -109,7 +109,7 @@ def written(values: dict[str, Any]) -> str:
     """The text of the file: a line a case, so that a difference shows which."""
     compact = {name: json.dumps(part, separators=(",", ":")) for name, part in values.items()}
     for name in ("benchmarks", "outcomes"):
-        lines = ",\n".join(json.dumps(one, separators=(",", ":")) for one in values[name])
+        lines = ",\n".join(json.dumps(entry, separators=(",", ":")) for entry in values[name])
         compact[name] = f"[\n{lines}\n]"
     return "{\n" + ",\n".join(f'"{name}":{text}' for name, text in compact.items()) + "\n}\n"
 

@@ -92,7 +92,7 @@ def write_text(file: Path, text: str) -> None:
 def draw(folder: Path, samples: Sequence[Sample], most: int) -> None:
     """Write at most so many figures; all are drawn before the first is written."""
     make_folder(folder)
-    drawn = {one.name: svg(spec(one)) for one in figures(samples, most)}
+    drawn = {figure.name: svg(spec(figure)) for figure in figures(samples, most)}
     for name, text in drawn.items():
         write_text(folder / f"{name}.svg", text)
     if not drawn:
@@ -104,7 +104,9 @@ def draw(folder: Path, samples: Sequence[Sample], most: int) -> None:
 def write_page(file: Path, samples: Sequence[Sample], most: int) -> None:
     """Write the page, with at most so many figures."""
     with making_vega() as vega:
-        drawings = [Drawing(one.kind, one.name, one.title, spec(one)) for one in figures(samples, most)]
+        drawings = [
+            Drawing(figure.kind, figure.name, figure.title, spec(figure)) for figure in figures(samples, most)
+        ]
         write_text(file, page(newest(samples), drawings, vega))
     if len(drawings) == most:
         print(

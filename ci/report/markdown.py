@@ -21,8 +21,8 @@ _PLAIN = re.compile(r"(?!www\.)[A-Za-z0-9]+([_.-][A-Za-z0-9]+)*\Z")
 
 def summary(samples: Sequence[Sample], runs: Sequence[History]) -> str:
     """What there is in one line, what failed, and a table; the runs are those that the samples are from."""
-    sources = Counter(one.source for one in samples if one.latency_s is not None)
-    ran_out = sum(one.latency_s is None for one in samples)
+    sources = Counter(sample.source for sample in samples if sample.latency_s is not None)
+    ran_out = sum(sample.latency_s is None for sample in samples)
     said = [f"{number} {source}" for source, number in sources.items()]
     said += [f"{ran_out} out of memory"] if ran_out else []
     runs = [run for run in runs if run.measured or run.outcomes or run.failed]
@@ -42,10 +42,10 @@ def summary(samples: Sequence[Sample], runs: Sequence[History]) -> str:
 def _emulated(samples: Sequence[Sample]) -> list[str]:
     """What dtypes were emulated, each once on a device: with it, not by the engine, such cases are slow."""
     found: dict[tuple[str, str | None], str] = {}
-    for one in samples:
-        peaks = (one.record.limits or Limits()).peaks
+    for sample in samples:
+        peaks = (sample.record.limits or Limits()).peaks
         if peaks.emulated:
-            found.setdefault((one.kind, peaks.dtype), peaks.emulated[:300])
+            found.setdefault((sample.kind, peaks.dtype), peaks.emulated[:300])
     return list(found.values())
 
 
@@ -56,15 +56,15 @@ def table(samples: Sequence[Sample]) -> str:
     return "\n".join(markdown(rows, right=range(3, len(heading) - 1))) + "\n"
 
 
-def _cells(one: Sample) -> list[str]:
-    point = one.point
-    own = {"latency_mean_s": one.latency_s, "output_tokens_per_s": one.tokens_per_s}
-    values = [(field, own.get(field.name) or field.value(one.record)) for field in _FIELDS]
+def _cells(sample: Sample) -> list[str]:
+    point = sample.point
+    own = {"latency_mean_s": sample.latency_s, "output_tokens_per_s": sample.tokens_per_s}
+    values = [(field, own.get(field.name) or field.value(sample.record)) for field in _FIELDS]
     written = ["" if value is None else field.written(value) for field, value in values]
-    if one.latency_s is None:
+    if sample.latency_s is None:
         written[0] = "out of memory"
     numbers = map(str, (point.batch_size, point.input_len, point.output_len))
-    return [*map(escaped, (one.model, one.hardware, one.engine)), *numbers, *written, one.source]
+    return [*map(escaped, (sample.model, sample.hardware, sample.engine)), *numbers, *written, sample.source]
 
 
 def _failures(failed: dict[str, str]) -> Iterator[str]:

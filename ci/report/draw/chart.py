@@ -40,8 +40,8 @@ class Axis:
     def encoding(self, figure: Figure, place: str) -> dict[str, Any]:
         """As x or y of the figure, with the lines' places in its domain."""
         fields = (self.field, *self.also)
-        known = [one[key] for one in figure.points for key in fields if one.get(key) is not None]
-        known += [one[place] for one in figure.lines]
+        known = [point[key] for point in figure.points for key in fields if point.get(key) is not None]
+        known += [point[place] for point in figure.lines]
         is_log = self.scale == LOG
         domain = {LOG: log_domain, ZERO: from_zero, AROUND: around}[self.scale](known)
         values = log_ticks(*domain) if is_log and self.values is None else self.values
@@ -63,7 +63,7 @@ class Axis:
 
 def batch_axis(figure: Figure) -> Axis:
     """Batch sizes, doubling; their own values are the ticks where there are few."""
-    batches = sorted({one["batch_size"] for one in figure.points})
+    batches = sorted({point["batch_size"] for point in figure.points})
     return Axis("batch_size", "batch size", values=batches if len(batches) <= 10 else None)
 
 
@@ -83,7 +83,7 @@ def chart(
     `x` and `y` are encodings; `look` is the field that a point's shape is of. Where there are more points
     than 150 they have no intervals.
     """
-    series = sorted({one["series"] for one in figure.points}, key=natural)
+    series = sorted({point["series"] for point in figure.points}, key=natural)
     of_colour = colour(series, figure.legend)
     told = len(figure.points) <= _MOST_TOLD
     notes = {"subtitle": list(figure.notes)} if figure.notes else {}
@@ -93,7 +93,7 @@ def chart(
         "width": WIDTH,
         "height": HEIGHT,
         "background": "white",
-        "datasets": {"points": [dict(one) for one in figure.points], **line_data(figure)},
+        "datasets": {"points": [dict(point) for point in figure.points], **line_data(figure)},
         "data": {"name": "points"},
         "encoding": {"x": x, "y": y, "color": of_colour},
         "layer": [

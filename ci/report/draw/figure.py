@@ -54,9 +54,9 @@ class Room(Protocol):
         """How one of them looks, in Vega-Lite."""
 
 
-def point(one: Sample, series: str, **values: Any) -> dict[str, Any]:
+def point(sample: Sample, series: str, **values: Any) -> dict[str, Any]:
     """A point of a case, numbers with seven digits."""
-    return {"case": one.case_id, "series": series, "source": one.source, **plain(values)}
+    return {"case": sample.case_id, "series": series, "source": sample.source, **plain(values)}
 
 
 def line(
@@ -78,7 +78,9 @@ def line(
 
 def plain(values: dict[str, Any]) -> dict[str, Any]:
     """The same, with seven significant digits: more are no one's to see."""
-    return {key: float(f"{one:.7g}") if isinstance(one, float) else one for key, one in values.items()}
+    return {
+        key: float(f"{value:.7g}") if isinstance(value, float) else value for key, value in values.items()
+    }
 
 
 def natural(name: str) -> tuple[tuple[int, int, str], ...]:
@@ -88,5 +90,5 @@ def natural(name: str) -> tuple[tuple[int, int, str], ...]:
     ['4', '16', '64', '2xa', '10xa']
     """
     parts = re.split(r"([0-9]+)", name)
-    key = tuple((0, int(one), "") if one.isdecimal() else (1, 0, one) for one in parts if one)
+    key = tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part)
     return ((0 if name.isdecimal() else 1, 0, ""), *key)

@@ -64,7 +64,7 @@ def intervals(y: Mapping[str, Any], low: str, high: str) -> dict[str, Any]:
 
 def points(figure: Figure, look: str, shapes: Mapping[str, str], title: str, told: bool) -> dict[str, Any]:
     """A mark a point, its shape by the field `look`; each with its case for a screen reader, or none."""
-    looks = [name for name in shapes if any(one[look] == name for one in figure.points)]
+    looks = [name for name in shapes if any(point[look] == name for point in figure.points)]
     shape = {
         "field": look,
         "type": "nominal",
@@ -80,8 +80,8 @@ def points(figure: Figure, look: str, shapes: Mapping[str, str], title: str, tol
 
 def line_data(figure: Figure) -> dict[str, Any]:
     """The figure's lines as data sets: those of no curve apart from those in a curve's colour."""
-    own = [dict(one) for one in figure.lines if one["series"] is None]
-    curved = [dict(one) for one in figure.lines if one["series"] is not None]
+    own = [dict(point) for point in figure.lines if point["series"] is None]
+    curved = [dict(point) for point in figure.lines if point["series"] is not None]
     return {name: found for name, found in (("lines", own), ("curve_lines", curved)) if found}
 
 

@@ -30,9 +30,9 @@ def figures(samples: Iterable[Sample], most: int | None = None) -> list[Figure]:
     cases = Cases(newest(every), every)
     sources = {name: room.KINDS[name](cases) for name, room in KINDS.items()}
     order, names, found = list(sources), set[str](), []
-    for one in sorted(islice(_in_turn(sources), most), key=lambda one: order.index(one.kind)):
-        wished = slug(one.name).encode()[:_LONGEST_NAME].decode(errors="ignore")
-        found.append(replace(one, name=_new_name(wished, names)))
+    for figure in sorted(islice(_in_turn(sources), most), key=lambda figure: order.index(figure.kind)):
+        wished = slug(figure.name).encode()[:_LONGEST_NAME].decode(errors="ignore")
+        found.append(replace(figure, name=_new_name(wished, names)))
     return found
 
 

@@ -22,18 +22,18 @@ _NOTE = "predicted: the bound, over the share of it that the model's other cases
 def figures(cases: Cases) -> Iterator[Figure]:
     """Of each model and pair of lengths one, a curve a machine."""
     by_length = _over_length(cases.latest)
-    alike = grouped(cases.latest, lambda one: (one.model, one.kind))
+    alike = grouped(cases.latest, lambda sample: (sample.model, sample.kind))
     expected: dict[tuple[str, str], dict[str, float]] = {}
     for key, group in grouped(cases.latest, _place).items():
-        if not _batches_differ(group) or all(_curve(one) in by_length for one in group):
+        if not _batches_differ(group) or all(_curve(sample) in by_length for sample in group):
             continue
         model, kind, first, last = key
         title = f"Latency over batch size: {model} on {kind}, input {first}, output {last}"
         if (model, kind) not in expected:
             found = predicted_latencies(alike[model, kind])
-            expected[model, kind] = {one.case_id: seconds for one, seconds in found}
+            expected[model, kind] = {sample.case_id: seconds for sample, seconds in found}
         points = [*_known(group), *_predicted(group, expected[model, kind])]
-        notes = (_NOTE,) if any(one["source"] == PREDICTED for one in points) else ()
+        notes = (_NOTE,) if any(values["source"] == PREDICTED for values in points) else ()
         yield Figure(BATCH, f"batch_size {' '.join(map(str, key))}", title, "hardware", tuple(points), notes)
 
 
@@ -56,36 +56,38 @@ def spec(figure: Figure) -> dict[str, Any]:
 
 
 def _known(group: Sequence[Sample]) -> Iterator[dict[str, Any]]:
-    for one in group:
-        if one.latency_s is not None:
-            yield latency_point(one, machine(one), look=one.source)
+    for sample in group:
+        if sample.latency_s is not None:
+            yield latency_point(sample, machine(sample), look=sample.source)
 
 
 def _predicted(group: Sequence[Sample], expected: dict[str, float]) -> Iterator[dict[str, Any]]:
     """Of every case once; those that ran out of memory are marked so, and come last, on top of the others."""
-    by_id = {one.case_id: one for one in sorted(group, key=lambda one: one.latency_s is not None)}
-    for one in sorted(by_id.values(), key=lambda one: one.latency_s is None):
-        seconds = expected.get(one.case_id)
+    by_id = {
+        sample.case_id: sample for sample in sorted(group, key=lambda sample: sample.latency_s is not None)
+    }
+    for sample in sorted(by_id.values(), key=lambda sample: sample.latency_s is None):
+        seconds = expected.get(sample.case_id)
         if seconds is not None:
-            look = RAN_OUT if one.latency_s is None else PREDICTED
-            values = {"batch_size": one.point.batch_size, "latency_ms": 1000 * seconds, "look": look}
-            yield {**point(one, machine(one), **values), "source": PREDICTED}
+            look = RAN_OUT if sample.latency_s is None else PREDICTED
+            values = {"batch_size": sample.point.batch_size, "latency_ms": 1000 * seconds, "look": look}
+            yield {**point(sample, machine(sample), **values), "source": PREDICTED}
 
 
-def _place(one: Sample) -> tuple[str, str, int, int]:
-    return one.model, one.kind, one.point.input_len, one.point.output_len
+def _place(sample: Sample) -> tuple[str, str, int, int]:
+    return sample.model, sample.kind, sample.point.input_len, sample.point.output_len
 
 
-def _curve(one: Sample) -> tuple[str, str, str, int, int]:
-    return one.model, one.hardware, one.engine, one.point.input_len, one.point.batch_size
+def _curve(sample: Sample) -> tuple[str, str, str, int, int]:
+    return sample.model, sample.hardware, sample.engine, sample.point.input_len, sample.point.batch_size
 
 
 def _over_length(samples: Sequence[Sample]) -> set[tuple[str, str, str, int, int]]:
     """Machines and batches that have two output lengths or more."""
     lengths = grouped(samples, _curve)
-    return {key for key, group in lengths.items() if len({one.point.output_len for one in group}) > 1}
+    return {key for key, group in lengths.items() if len({sample.point.output_len for sample in group}) > 1}
 
 
 def _batches_differ(group: Sequence[Sample]) -> bool:
-    curves = grouped([one for one in group if one.latency_s is not None], machine)
-    return any(len({one.point.batch_size for one in curve}) > 1 for curve in curves.values())
+    curves = grouped([sample for sample in group if sample.latency_s is not None], machine)
+    return any(len({sample.point.batch_size for sample in curve}) > 1 for curve in curves.values())

@@ -27,7 +27,7 @@ class _View(NamedTuple):
 
 def over_length(cases: Cases) -> Iterator[Figure]:
     """Of each model, machine, engine and input length one, a curve a batch size."""
-    return (_figure(_OVER_LENGTH, *one) for one in _groups(cases, _OVER_LENGTH))
+    return (_figure(_OVER_LENGTH, *group) for group in _groups(cases, _OVER_LENGTH))
 
 
 def against_throughput(cases: Cases) -> Iterator[Figure]:
@@ -55,16 +55,16 @@ def spec(figure: Figure) -> dict[str, Any]:
     return chart(figure, x.encoding(figure, "x"), y.encoding(figure, "y"), order=order, interval=also)
 
 
-def latency_point(one: Sample, series: str, **values: Any) -> dict[str, Any]:
+def latency_point(sample: Sample, series: str, **values: Any) -> dict[str, Any]:
     """Its mean latency, and the ends of the interval of the median where there is one, in ms."""
-    ends = latency_of(one) or (None, None, None)
+    ends = latency_of(sample) or (None, None, None)
     value, low, high = (None if end is None else 1000 * end for end in ends)
     return point(
-        one,
+        sample,
         series,
-        batch_size=one.point.batch_size,
-        output_len=one.point.output_len,
-        tokens_per_s=one.tokens_per_s,
+        batch_size=sample.point.batch_size,
+        output_len=sample.point.output_len,
+        tokens_per_s=sample.tokens_per_s,
         latency_ms=value,
         low_ms=low,
         high_ms=high,
@@ -72,48 +72,48 @@ def latency_point(one: Sample, series: str, **values: Any) -> dict[str, Any]:
     )
 
 
-def machine(one: Sample) -> str:
+def machine(sample: Sample) -> str:
     """What a curve of a machine is called."""
-    return f"{one.hardware} {one.engine}"
+    return f"{sample.hardware} {sample.engine}"
 
 
 def _groups(cases: Cases, view: _View) -> Iterator[tuple[tuple[Any, ...], list[Sample]]]:
-    known = [one for one in cases.latest if one.latency_s is not None]
+    known = [sample for sample in cases.latest if sample.latency_s is not None]
     for key, group in grouped(known, view.group_by).items():
         if view.is_figure(group):
             yield key, group
 
 
 def _ids(group: Sequence[Sample]) -> set[tuple[str, str]]:
-    return {(one.case_id, one.source) for one in group}
+    return {(sample.case_id, sample.source) for sample in group}
 
 
 def _figure(view: _View, key: tuple[Any, ...], group: Sequence[Sample]) -> Figure:
-    points = tuple(latency_point(one, view.series_of(one)) for one in group)
+    points = tuple(latency_point(sample, view.series_of(sample)) for sample in group)
     name = f"{view.legend} {' '.join(map(str, key))}"
     return Figure(view.kind, name, view.title.format(*key), view.legend, points)
 
 
 def _lengths_differ(group: Sequence[Sample]) -> bool:
     """A curve of a batch size has two output lengths or more."""
-    lengths = grouped(group, lambda one: (one.point.batch_size, one.source))
-    return any(len({one.point.output_len for one in curve}) > 1 for curve in lengths.values())
+    lengths = grouped(group, lambda sample: (sample.point.batch_size, sample.source))
+    return any(len({sample.point.output_len for sample in curve}) > 1 for curve in lengths.values())
 
 
 def _several(of: Callable[[Sample], str]) -> Callable[[Sequence[Sample]], bool]:
-    return lambda group: len({of(one) for one in group}) > 1
+    return lambda group: len({of(sample) for sample in group}) > 1
 
 
-def _lengths(one: Sample) -> tuple[int, int]:
-    return one.point.input_len, one.point.output_len
+def _lengths(sample: Sample) -> tuple[int, int]:
+    return sample.point.input_len, sample.point.output_len
 
 
 _OVER_LENGTH = _View(
     LENGTH,
     "Latency over output length: {0} on {1}, {2}, input {3}",
     "batch",
-    lambda one: (one.model, one.hardware, one.engine, one.point.input_len),
-    lambda one: str(one.point.batch_size),
+    lambda sample: (sample.model, sample.hardware, sample.engine, sample.point.input_len),
+    lambda sample: str(sample.point.batch_size),
     _lengths_differ,
 )
 _AGAINST_THROUGHPUT = (
@@ -121,16 +121,16 @@ _AGAINST_THROUGHPUT = (
         THROUGHPUT,
         "Latency against throughput: {0}, input {1}, output {2}",
         "hardware",
-        lambda one: (one.model, *_lengths(one)),
+        lambda sample: (sample.model, *_lengths(sample)),
         machine,
-        _several(lambda one: one.hardware),
+        _several(lambda sample: sample.hardware),
     ),
     _View(
         THROUGHPUT,
         "Latency against throughput: models on {0}, {1}, input {2}, output {3}",
         "model",
-        lambda one: (one.hardware, one.engine, *_lengths(one)),
-        lambda one: one.model,
-        _several(lambda one: one.model),
+        lambda sample: (sample.hardware, sample.engine, *_lengths(sample)),
+        lambda sample: sample.model,
+        _several(lambda sample: sample.model),
     ),
 )

@@ -20,12 +20,14 @@ _GB = 1e9
 def figures(cases: Cases) -> Iterator[Figure]:
     """Of each model, kind of device and pair of lengths one, where a curve has several batches."""
     for key, group in grouped(cases.latest, _place).items():
-        told = [one for one in group if one.latency_s is None or _peak_bytes(one) is not None]
+        told = [sample for sample in group if sample.latency_s is None or _peak_bytes(sample) is not None]
         batches = grouped(group, machine).values()
-        if not told or all(len({one.point.batch_size for one in curve}) < 2 for curve in batches):
+        if not told or all(len({sample.point.batch_size for sample in curve}) < 2 for curve in batches):
             continue
-        in_order = sorted(group, key=lambda one: one.latency_s is None)  # marks of what ran out lie on top
-        points = [found for one in in_order for found in _points(one)]
+        in_order = sorted(
+            group, key=lambda sample: sample.latency_s is None
+        )  # marks of what ran out lie on top
+        points = [found for sample in in_order for found in _points(sample)]
         if points:
             model, kind, first, last = key
             title = f"Memory over batch size: {model} on {kind}, input {first}, output {last}"
@@ -42,31 +44,34 @@ def spec(figure: Figure) -> dict[str, Any]:
     return chart(figure, x.encoding(figure, "x"), y.encoding(figure, "y"), order="batch_size", look="look")
 
 
-def _place(one: Sample) -> tuple[str, str, int, int]:
-    return one.model, one.kind, one.point.input_len, one.point.output_len
+def _place(sample: Sample) -> tuple[str, str, int, int]:
+    return sample.model, sample.kind, sample.point.input_len, sample.point.output_len
 
 
-def _points(one: Sample) -> Iterator[dict[str, Any]]:
+def _points(sample: Sample) -> Iterator[dict[str, Any]]:
     """The measured peak and the predicted one; of a case that ran out of memory what it needed, marked so."""
-    predicted: float | None = predicted_bytes(one)
+    predicted: float | None = predicted_bytes(sample)
     look = PREDICTED
-    if one.latency_s is None:
+    if sample.latency_s is None:
         look = RAN_OUT
-        predicted = (one.outcome and one.outcome.needed_bytes) or predicted or memory_bytes(one)
-    for source, shown, amount in ((one.source, one.source, _peak_bytes(one)), (PREDICTED, look, predicted)):
+        predicted = (sample.outcome and sample.outcome.needed_bytes) or predicted or memory_bytes(sample)
+    for source, shown, amount in (
+        (sample.source, sample.source, _peak_bytes(sample)),
+        (PREDICTED, look, predicted),
+    ):
         if amount is not None:
-            values = {"batch_size": one.point.batch_size, "memory_gb": amount / _GB, "look": shown}
-            yield {**point(one, machine(one), **values), "source": source}
+            values = {"batch_size": sample.point.batch_size, "memory_gb": amount / _GB, "look": shown}
+            yield {**point(sample, machine(sample), **values), "source": source}
 
 
-def _peak_bytes(one: Sample) -> float | None:
-    return None if one.latency_s is None else one.record.peak_memory_bytes or None
+def _peak_bytes(sample: Sample) -> float | None:
+    return None if sample.latency_s is None else sample.record.peak_memory_bytes or None
 
 
 def _edge(group: Sequence[Sample]) -> list[dict[str, Any]]:
     """A line across the figure at the memory that such a device has."""
-    batches = [one.point.batch_size for one in group]
-    edge = next((found for one in group if (found := memory_bytes(one))), None)
+    batches = [sample.point.batch_size for sample in group]
+    edge = next((found for sample in group if (found := memory_bytes(sample))), None)
     if edge is None:
         return []
     label = f"{group[0].device} has {significant(edge / _GB)} GB"

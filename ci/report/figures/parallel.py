@@ -18,7 +18,7 @@ _HARDWARE = "speed-up / hardware, as a multiple of the one device's"
 def speed_ups(cases: Cases) -> Iterator[Figure]:
     """Of each model and pair of lengths one, where cases on several devices have theirs on one device."""
     for key, group, found in _groups(cases):
-        points = tuple(_point(one, base, 1.0) for one, base in found)
+        points = tuple(_point(sample, base, 1.0) for sample, base in found)
         lines = [*line("one", _across(found, 1.0), DASHED, "as fast as one device"), *_ideals(found)]
         title = "Speed-up over one device: {}, input {}, output {}".format(*key)
         name, notes = f"speed_up {' '.join(map(str, key))}", tuple(wins(group))
@@ -28,9 +28,11 @@ def speed_ups(cases: Cases) -> Iterator[Figure]:
 def efficiencies(cases: Cases) -> Iterator[Figure]:
     """The same, by what hardware the several devices have."""
     for key, _, found in _groups(cases):
-        shares = [(one, base, share) for one, base in found if (share := share_of_hardware(one, base))]
+        shares = [
+            (sample, base, share) for sample, base in found if (share := share_of_hardware(sample, base))
+        ]
         if shares:
-            points = tuple(_point(one, base, 100 * share) for one, base, share in shares)
+            points = tuple(_point(sample, base, 100 * share) for sample, base, share in shares)
             lines = tuple(line("ideal", _across(found, 100.0), DASHED, "nothing lost"))
             title = "Efficiency of several devices: {}, input {}, output {}".format(*key)
             name = f"efficiency {' '.join(map(str, key))}"
@@ -50,26 +52,28 @@ def spec(figure: Figure) -> dict[str, Any]:
 
 def _groups(cases: Cases) -> Iterator[tuple[tuple[str, int, int], list[Sample], list[tuple[Sample, Sample]]]]:
     """Model and lengths, their cases, and the pairs of these, of two batch sizes or more."""
-    place = grouped(cases.latest, lambda one: (one.model, one.point.input_len, one.point.output_len))
+    place = grouped(
+        cases.latest, lambda sample: (sample.model, sample.point.input_len, sample.point.output_len)
+    )
     for key, group in place.items():
         found = pairs(group)
-        if len({one.point.batch_size for one, _ in found}) > 1:
+        if len({sample.point.batch_size for sample, _ in found}) > 1:
             yield key, group, found
 
 
-def _point(one: Sample, base: Sample, scale: float) -> dict[str, Any]:
+def _point(sample: Sample, base: Sample, scale: float) -> dict[str, Any]:
     """The speed-up, or so much of it."""
-    value, low, high = (None if end is None else scale * end for end in gain(one, base))
-    return point(one, machine(one), batch_size=one.point.batch_size, value=value, low=low, high=high)
+    value, low, high = (None if end is None else scale * end for end in gain(sample, base))
+    return point(sample, machine(sample), batch_size=sample.point.batch_size, value=value, low=low, high=high)
 
 
 def _across(found: Sequence[tuple[Sample, Sample]], y: float) -> list[tuple[float, float]]:
-    batches = [one.point.batch_size for one, _ in found]
+    batches = [sample.point.batch_size for sample, _ in found]
     return [(float(batch), y) for batch in (min(batches), max(batches))]
 
 
 def _ideals(found: Sequence[tuple[Sample, Sample]]) -> Iterator[dict[str, Any]]:
     """The speed-up of n GPUs of which nothing is lost: n."""
-    for n in sorted({one.devices for one, _ in found if one.device != "cpu"}):
+    for n in sorted({sample.devices for sample, _ in found if sample.device != "cpu"}):
         places = _across(found, float(n))
         yield from line(f"ideal {n}", places, DOTTED, f"{n} devices, nothing lost", at_left=True)

@@ -40,7 +40,7 @@ def spec(figure: Figure) -> dict[str, Any]:
     """On logarithmic axes."""
     also = ("low_ms", "high_ms")
     phase = _TTFT if figure.kind == PREFILL else _TPOT
-    along = "input_len" if any("input_len" in one for one in figure.points) else "batch_size"
+    along = "input_len" if any("input_len" in values for values in figure.points) else "batch_size"
     x = batch_axis(figure) if along == "batch_size" else Axis("input_len", "input length, tokens")
     y = Axis("phase_ms", f"{phase.metric}, ms", also=also)
     encodings = (x.encoding(figure, "x"), y.encoding(figure, "y"))
@@ -48,9 +48,13 @@ def spec(figure: Figure) -> dict[str, Any]:
 
 
 def _figures(cases: Cases, phase: _Phase) -> Iterator[Figure]:
-    known = [one for one in cases.latest if one.latency_s and phase.seconds_of(one)]
-    over_batch = grouped(known, lambda one: (one.model, one.point.input_len, one.point.output_len))
-    over_input = grouped(known, lambda one: (one.model, one.point.batch_size, one.point.output_len))
+    known = [sample for sample in cases.latest if sample.latency_s and phase.seconds_of(sample)]
+    over_batch = grouped(
+        known, lambda sample: (sample.model, sample.point.input_len, sample.point.output_len)
+    )
+    over_input = grouped(
+        known, lambda sample: (sample.model, sample.point.batch_size, sample.point.output_len)
+    )
     for along, fixed, groups in (("batch_size", "input", over_batch), ("input_len", "batch", over_input)):
         for (model, value, last), group in groups.items():
             if _differs(group, along):
@@ -60,14 +64,16 @@ def _figures(cases: Cases, phase: _Phase) -> Iterator[Figure]:
 def _figure(phase: _Phase, model: str, group: Sequence[Sample], along: str, at: str) -> Figure:
     points, lines = [], []
     for series, curve in grouped(group, machine).items():
-        curve.sort(key=lambda one: getattr(one.point, along))
-        for one in curve:
-            found = phase.seconds_of(one)
+        curve.sort(key=lambda sample: getattr(sample.point, along))
+        for sample in curve:
+            found = phase.seconds_of(sample)
             assert found is not None, "the group is of cases that have it"
             low, high = (None if end is None else 1000 * end for end in (found.low, found.high))
-            values = {along: getattr(one.point, along), "phase_ms": 1000 * found.value}
-            points.append(point(one, series, **values, low_ms=low, high_ms=high))
-        least = [(getattr(one.point, along), bound) for one in curve if (bound := phase.bound_s(one))]
+            values = {along: getattr(sample.point, along), "phase_ms": 1000 * found.value}
+            points.append(point(sample, series, **values, low_ms=low, high_ms=high))
+        least = [
+            (getattr(sample.point, along), bound) for sample in curve if (bound := phase.bound_s(sample))
+        ]
         lines += line(series, [(float(x), 1000 * bound) for x, bound in least], DOTTED, series=series)
     over = "batch size" if along == "batch_size" else "input length"
     title = f"{phase.kind.capitalize()}, {phase.metric} over {over}: {model}, {at}"
@@ -77,18 +83,18 @@ def _figure(phase: _Phase, model: str, group: Sequence[Sample], along: str, at: 
 
 def _differs(group: Sequence[Sample], along: str) -> bool:
     """A curve of a machine has two places along the axis, or more."""
-    curves = grouped(group, lambda one: (machine(one), one.source))
-    return any(len({getattr(one.point, along) for one in curve}) > 1 for curve in curves.values())
+    curves = grouped(group, lambda sample: (machine(sample), sample.source))
+    return any(len({getattr(sample.point, along) for sample in curve}) > 1 for curve in curves.values())
 
 
-def _prefill_bound_s(one: Sample) -> float | None:
-    return (one.record.limits or Limits()).prefill_bound_s
+def _prefill_bound_s(sample: Sample) -> float | None:
+    return (sample.record.limits or Limits()).prefill_bound_s
 
 
-def _decode_bound_s(one: Sample) -> float | None:
+def _decode_bound_s(sample: Sample) -> float | None:
     """Of a step, as TPOT is."""
-    whole = (one.record.limits or Limits()).decode_bound_s
-    return None if not whole or one.point.output_len == 1 else whole / (one.point.output_len - 1)
+    whole = (sample.record.limits or Limits()).decode_bound_s
+    return None if not whole or sample.point.output_len == 1 else whole / (sample.point.output_len - 1)
 
 
 _TTFT = _Phase(PREFILL, "TTFT", ttft_of, _prefill_bound_s)

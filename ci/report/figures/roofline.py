@@ -41,13 +41,13 @@ _NOTE = "of each device; a point's share of the roof above it is its % of the ph
 
 def figures(cases: Cases) -> Iterator[Figure]:
     """Of each kind of device one, a colour a model; where that is too much, of each of its models."""
-    known = [one for one in cases.latest if one.latency_s is not None]
-    for kind, of_device in grouped(known, lambda one: one.kind).items():
+    known = [sample for sample in cases.latest if sample.latency_s is not None]
+    for kind, of_device in grouped(known, lambda sample: sample.kind).items():
         peaks = _peaks(of_device)
         is_much = len(of_device) > _MOST
-        by_model = grouped(of_device, lambda one: one.model) if is_much else {"": of_device}
+        by_model = grouped(of_device, lambda sample: sample.model) if is_much else {"": of_device}
         for model, group in by_model.items():
-            points = tuple(found for one in group for found in _points(one))
+            points = tuple(found for sample in group for found in _points(sample))
             if points and peaks:
                 title = f"Roofline: {model} on {kind}" if model else f"Roofline: {kind}"
                 roofs = tuple(_roofs(peaks, points))
@@ -73,50 +73,50 @@ def spec(figure: Figure) -> dict[str, Any]:
     )
 
 
-def _points(one: Sample) -> Iterator[dict[str, Any]]:
+def _points(sample: Sample) -> Iterator[dict[str, Any]]:
     """Prefill and decode of a case where they are known apart, else its whole call."""
-    case = case_of(one)
-    work = work_of(one, case)
-    if work is None or one.latency_s is None:
+    case = case_of(sample)
+    work = work_of(sample, case)
+    if work is None or sample.latency_s is None:
         return
-    use_cache = one.record.case.engine.use_cache
-    ttft, tpot = ttft_of(one), tpot_of(one)
+    use_cache = sample.record.case.engine.use_cache
+    ttft, tpot = ttft_of(sample), tpot_of(sample)
     if ttft is None:
-        yield _point(one, "call", call_done(one.point, use_cache, work), Seconds(one.latency_s))
+        yield _point(sample, "call", call_done(sample.point, use_cache, work), Seconds(sample.latency_s))
         return
-    yield _point(one, "prefill", prefill_done(one.point, work), ttft)
-    steps = decode_done(one.point, use_cache, work)
+    yield _point(sample, "prefill", prefill_done(sample.point, work), ttft)
+    steps = decode_done(sample.point, use_cache, work)
     if tpot is not None and steps is not None:
-        number = one.point.output_len - 1
-        yield _point(one, "decode", Done(steps.flops / number, steps.moved_bytes / number), tpot)
+        number = sample.point.output_len - 1
+        yield _point(sample, "decode", Done(steps.flops / number, steps.moved_bytes / number), tpot)
 
 
-def _point(one: Sample, phase: str, done: Done, took: Seconds) -> dict[str, Any]:
-    flops = done.flops / one.machines
+def _point(sample: Sample, phase: str, done: Done, seconds: Seconds) -> dict[str, Any]:
+    flops = done.flops / sample.machines
     return point(
-        one,
-        one.model,
+        sample,
+        sample.model,
         intensity=done.intensity,
-        flops_per_s=flops / took.value,
-        low=None if took.high is None else flops / took.high,
-        high=None if took.low is None else flops / took.low,
-        look=f"{one.source} {phase}",
+        flops_per_s=flops / seconds.value,
+        low=None if seconds.high is None else flops / seconds.high,
+        high=None if seconds.low is None else flops / seconds.low,
+        look=f"{sample.source} {phase}",
     )
 
 
 def _peaks(group: Sequence[Sample]) -> dict[str, Peaks]:
     """Of one device, by whether they are stated or measured, and in which dtype where there are several."""
-    by_dtype = grouped(group, lambda one: product_dtype(one) or "")
+    by_dtype = grouped(group, lambda sample: product_dtype(sample) or "")
     found: dict[str, Peaks | None] = {}
     for dtype, of_dtype in by_dtype.items():
         which = f" {dtype}" if len(by_dtype) > 1 else ""
-        stated = next((peaks for one in of_dtype if (peaks := peaks_of(one, "stated"))), None)
+        stated = next((peaks for sample in of_dtype if (peaks := peaks_of(sample, "stated"))), None)
         device = group[0].device
         if stated is None and dtype and device in library.names("hardware"):
             stated = stated_peaks(library.hardware(device), 1, dtype)
         found[_STATED + which] = stated
         found[_MEASURED + which] = median_peaks(
-            [peaks for one in of_dtype if (peaks := peaks_of(one, "measured"))]
+            [peaks for sample in of_dtype if (peaks := peaks_of(sample, "measured"))]
         )
     known = {name: peaks for name, peaks in found.items() if peaks is not None}
     return dict(sorted(known.items(), key=lambda item: item[0].startswith(_MEASURED)))
@@ -124,9 +124,9 @@ def _peaks(group: Sequence[Sample]) -> dict[str, Peaks]:
 
 def _roofs(peaks: Mapping[str, Peaks], points: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """Each roof, and shares of the last, which is the measured one where there is one."""
-    places = {name: _roof(one, points) for name, one in peaks.items()}
-    for name, one in peaks.items():
-        flops, bandwidth = one.flops_per_s / 1e12, one.bandwidth_bytes_per_s / 1e9
+    places = {name: _roof(rates, points) for name, rates in peaks.items()}
+    for name, rates in peaks.items():
+        flops, bandwidth = rates.flops_per_s / 1e12, rates.bandwidth_bytes_per_s / 1e9
         label = f"{name}: {significant(flops)} TFLOP/s, {significant(bandwidth)} GB/s"
         yield from line(name, places[name], DASHED if name.startswith(_STATED) else SOLID, label)
     *_, (name, roof) = places.items()
@@ -137,6 +137,6 @@ def _roofs(peaks: Mapping[str, Peaks], points: Sequence[Mapping[str, Any]]) -> I
 def _roof(peaks: Peaks, points: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:
     """min(peak FLOP/s, intensity * peak bytes/s), from below the points to beyond the ridge."""
     ridge = peaks.flops_per_s / peaks.bandwidth_bytes_per_s
-    low = min(*(one["intensity"] for one in points), ridge) / 1.5
-    high = max(*(one["intensity"] for one in points), 3 * ridge) * 1.5
+    low = min(*(values["intensity"] for values in points), ridge) / 1.5
+    high = max(*(values["intensity"] for values in points), 3 * ridge) * 1.5
     return [(x, min(peaks.flops_per_s, x * peaks.bandwidth_bytes_per_s)) for x in (low, ridge, high)]

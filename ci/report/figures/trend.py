@@ -26,13 +26,15 @@ _SHAPES = {
 
 def figures(cases: Cases) -> Iterator[Figure]:
     """Of each model, machine and pair of lengths one, a curve a batch size, where a case has enough runs."""
-    measured = [one for one in cases.every if one.source == MEASURED and one.history is not None]
+    measured = [sample for sample in cases.every if sample.source == MEASURED and sample.history is not None]
     judged = Judged.of(measured)
     for key, group in grouped(measured, _place).items():
         by_case = [
-            runs for runs in grouped(group, lambda one: one.case_id).values() if len(runs) >= _LEAST_RUNS
+            runs
+            for runs in grouped(group, lambda sample: sample.case_id).values()
+            if len(runs) >= _LEAST_RUNS
         ]
-        places = sorted({judged.places[id(one.history)] for runs in by_case for one in runs})
+        places = sorted({judged.places[id(sample.history)] for runs in by_case for sample in runs})
         shown = {place: number for number, place in enumerate(places[-_MOST_RUNS:], 1)}
         points = [point for runs in by_case for point in _points(runs, judged, shown)]
         if points:
@@ -49,7 +51,7 @@ KINDS = {TREND: figures}
 
 def spec(figure: Figure) -> dict[str, Any]:
     """Runs in their order, each labelled by its day and commit."""
-    runs = {str(one["number"]): one["run"] for one in figure.points}
+    runs = {str(values["number"]): values["run"] for values in figure.points}
     x = Axis("number", "run", AROUND, values=sorted(map(int, runs)))
     encoding = x.encoding(figure, "x")
     encoding["axis"] |= {
@@ -71,25 +73,27 @@ def spec(figure: Figure) -> dict[str, Any]:
     return found
 
 
-def _place(one: Sample) -> tuple[str, str, str, int, int]:
-    return one.model, one.hardware, one.engine, one.point.input_len, one.point.output_len
+def _place(sample: Sample) -> tuple[str, str, str, int, int]:
+    return sample.model, sample.hardware, sample.engine, sample.point.input_len, sample.point.output_len
 
 
 def _points(of_case: Sequence[Sample], judged: Judged, shown: dict[int, int]) -> Iterator[dict[str, Any]]:
     """A case in the runs that are shown; where it ran out of memory, at the top of its curve."""
-    ours = [(one, run) for one in of_case if (run := one.history) and judged.places[id(run)] in shown]
-    known = [value for one, _ in ours if (value := _median_s(one)) is not None]
+    ours = [
+        (sample, run) for sample in of_case if (run := sample.history) and judged.places[id(run)] in shown
+    ]
+    known = [value for sample, _ in ours if (value := _median_s(sample)) is not None]
     if not known:
         return
     middle, highest = statistics.median(known), max(known)
-    for one, run in ours:
-        median_s, ends = _median_s(one), one.record.latency_interval
+    for sample, run in ours:
+        median_s, ends = _median_s(sample), sample.record.latency_interval
         low, high = (None, None) if ends is None else (ends.low, ends.high)
-        verdict = judged.verdict(run, recorded_id(one)) or _NOT_JUDGED
+        verdict = judged.verdict(run, recorded_id(sample)) or _NOT_JUDGED
         yield plain({
-            "case": one.case_id,
-            "series": f"{one.point.batch_size} ({seconds(middle)})",
-            "source": one.source,
+            "case": sample.case_id,
+            "series": f"{sample.point.batch_size} ({seconds(middle)})",
+            "source": sample.source,
             "number": shown[judged.places[id(run)]],
             "run": _run_name(run),
             "ratio": (highest if median_s is None else median_s) / middle,
@@ -99,9 +103,9 @@ def _points(of_case: Sequence[Sample], judged: Judged, shown: dict[int, int]) ->
         })  # fmt: skip
 
 
-def _median_s(one: Sample) -> float | None:
+def _median_s(sample: Sample) -> float | None:
     """The median, as the gate compares it; None where it ran out of memory."""
-    return one.record.latency_median_s or one.latency_s
+    return sample.record.latency_median_s or sample.latency_s
 
 
 def _run_name(run: History) -> str:

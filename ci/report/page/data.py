@@ -35,26 +35,27 @@ def page_data(samples: Sequence[Sample], drawings: Iterable[Drawing]) -> dict[st
     values in their order. A curve's `samples` are batch, latency in s and the number of its case.
     """
     every = [(group, field) for group, fields in GROUPS.items() for field in fields]
-    values = [[field.value(one) for _, field in every] for one in samples]
+    values = [[field.value(sample) for _, field in every] for sample in samples]
     texts = [[field.text(value) for (_, field), value in zip(every, row, strict=True)] for row in values]
     known = [any(column) for column in zip(*texts, strict=True)] or [False] * len(every)
     kept = [i for i, (_, field) in enumerate(every) if field.stands or known[i]]
     columns = [i for i in kept if every[i][1].stands]
-    places = {(one.case_id, one.source): i for i, one in enumerate(samples)}
+    places = {(sample.case_id, sample.source): i for i, sample in enumerate(samples)}
     return {
         "facets": list(FACETS),
         "fields": [_field(*every[i]) for i in kept],
         "cases": [
-            {"id": one.case_id, "texts": [told[i] for i in kept], "values": [row[i] for i in columns]}
-            for one, row, told in zip(samples, values, texts, strict=True)
+            {"id": sample.case_id, "texts": [told[i] for i in kept], "values": [row[i] for i in columns]}
+            for sample, row, told in zip(samples, values, texts, strict=True)
         ],
-        "curves": [_curve(one, places) for one in curves(samples) if one.samples],
+        "curves": [_curve(curve, places) for curve in curves(samples) if curve.samples],
         "figures": [
-            {"kind": one.kind, "name": one.name, "title": one.title, "spec": one.spec} for one in drawings
+            {"kind": drawing.kind, "name": drawing.name, "title": drawing.title, "spec": drawing.spec}
+            for drawing in drawings
         ],
         "terms": [{"name": name, **definition(metric)} for name, metric in METRICS.items()],
-        "runs": len({one.file for one in samples}),
-        "newest": max((one.taken for one in samples), default=""),
+        "runs": len({sample.file for sample in samples}),
+        "newest": max((sample.taken for sample in samples), default=""),
     }
 
 
@@ -94,7 +95,8 @@ def _curve(curve: Curve, places: Mapping[tuple[str, str], int]) -> dict[str, Any
         "input_len": curve.input_len,
         "output_len": curve.output_len,
         "samples": [
-            [one.point.batch_size, one.latency_s, places[one.case_id, one.source]] for one in curve.samples
+            [sample.point.batch_size, sample.latency_s, places[sample.case_id, sample.source]]
+            for sample in curve.samples
         ],
         "ran_out": list(curve.ran_out),
     }

@@ -86,36 +86,40 @@ def _gb(value: float) -> str:
 
 
 _OF_SAMPLE: Mapping[str, Callable[[Sample], Any]] = {
-    "latency_mean_s": lambda one: one.latency_s,
-    "output_tokens_per_s": lambda one: one.tokens_per_s,
+    "latency_mean_s": lambda sample: sample.latency_s,
+    "output_tokens_per_s": lambda sample: sample.tokens_per_s,
 }
 _CASE = (
-    _words("model", "model", lambda one: one.model, BOTH),
-    _words("hardware", "hardware", lambda one: one.hardware, BOTH),
-    _words("engine", "engine", lambda one: one.engine, BOTH),
-    _number("batch_size", "batch", lambda one: one.point.batch_size, str, BOTH),
-    _number("input_len", "tokens in", lambda one: one.point.input_len, str, BOTH),
-    _number("output_len", "out", lambda one: one.point.output_len, str, BOTH),
-    _words("source", "source", lambda one: one.source, BOTH),
-    _words("hub", "name on the hub", lambda one: one.record.case.model.hub),
-    _words("weights", "weights", lambda one: one.record.case.model.weights),
+    _words("model", "model", lambda sample: sample.model, BOTH),
+    _words("hardware", "hardware", lambda sample: sample.hardware, BOTH),
+    _words("engine", "engine", lambda sample: sample.engine, BOTH),
+    _number("batch_size", "batch", lambda sample: sample.point.batch_size, str, BOTH),
+    _number("input_len", "tokens in", lambda sample: sample.point.input_len, str, BOTH),
+    _number("output_len", "out", lambda sample: sample.point.output_len, str, BOTH),
+    _words("source", "source", lambda sample: sample.source, BOTH),
+    _words("hub", "name on the hub", lambda sample: sample.record.case.model.hub),
+    _words("weights", "weights", lambda sample: sample.record.case.model.weights),
     _words(
-        "checkpoint_format", "checkpoint format", lambda one: one.record.case.model.checkpoint_format
+        "checkpoint_format", "checkpoint format", lambda sample: sample.record.case.model.checkpoint_format
     ),
-    _words("dtype", "dtype", lambda one: one.record.case.engine.dtype),
-    _words("attention", "attention", lambda one: one.record.attention or one.record.case.engine.attention),
-    _words("cache", "KV cache", lambda one: "on" if one.record.case.engine.use_cache else "off"),
+    _words("dtype", "dtype", lambda sample: sample.record.case.engine.dtype),
+    _words(
+        "attention",
+        "attention",
+        lambda sample: sample.record.attention or sample.record.case.engine.attention,
+    ),
+    _words("cache", "KV cache", lambda sample: "on" if sample.record.case.engine.use_cache else "off"),
 )
 _LOST = (
-    _words("phase", "OOM phase", _lost(lambda one: one.phase)),
-    _number("needed_bytes", "predicted need", _lost(lambda one: one.needed_bytes), _gb),
-    _number("free_bytes", "free then", _lost(lambda one: one.free_bytes), _gb),
-    _words("after", "not tried, because of", _lost(lambda one: one.after)),
-    _words("detail", "detail", _lost(lambda one: one.detail or None)),
+    _words("phase", "OOM phase", _lost(lambda outcome: outcome.phase)),
+    _number("needed_bytes", "predicted need", _lost(lambda outcome: outcome.needed_bytes), _gb),
+    _number("free_bytes", "free then", _lost(lambda outcome: outcome.free_bytes), _gb),
+    _words("after", "not tried, because of", _lost(lambda outcome: outcome.after)),
+    _words("detail", "detail", _lost(lambda outcome: outcome.detail or None)),
 )
 _RUN = (
-    _words("taken", "taken", lambda one: one.taken or None, FILE),
-    _words("history", "history", lambda one: one.file, FILE),
+    _words("taken", "taken", lambda sample: sample.taken or None, FILE),
+    _words("history", "history", lambda sample: sample.file, FILE),
 )
 _ORDER = (
     "latency", "speed", "prefill and decode", "physical limit", "memory", "several devices", "machine", "run",

@@ -34,36 +34,38 @@ class Seconds(NamedTuple):
     high: float | None = None
 
 
-def case_of(one: Sample) -> Case | None:
+def case_of(sample: Sample) -> Case | None:
     """The case, its device with the memory that it reported; None where the library lacks the device."""
-    of_engine, architecture = one.record.case.engine, one.record.case.model.architecture
+    of_engine, architecture = sample.record.case.engine, sample.record.case.model.architecture
     kind, dtype, attention = of_engine.kind, of_engine.dtype, of_engine.attention
-    if one.device not in library.names("hardware") or kind not in KINDS or dtype not in DTYPE_BYTES:
+    if sample.device not in library.names("hardware") or kind not in KINDS or dtype not in DTYPE_BYTES:
         return None
-    if attention not in ATTENTIONS or one.point.input_len + one.point.output_len > _LONGEST:
+    if attention not in ATTENTIONS or sample.point.input_len + sample.point.output_len > _LONGEST:
         return None
-    stated = library.hardware(one.device)
+    stated = library.hardware(sample.device)
     hardware = HardwareSpec(
         name=stated.name,
         kind=stated.kind,
-        memory_bytes=memory_bytes(one),
+        memory_bytes=memory_bytes(sample),
         peak_bf16_flops=stated.peak_bf16_flops,
         peak_bandwidth_bytes_per_s=stated.peak_bandwidth_bytes_per_s,
     )
     engine = EngineSpec(
-        name=one.engine,
+        name=sample.engine,
         kind=kind,
         dtype=dtype,
         attention=attention,
         use_cache=of_engine.use_cache,
         autocast=of_engine.autocast,
     )
-    return Case(ModelSpec(recorded_model(one), dict(architecture)), hardware, one.devices, engine, one.point)
+    return Case(
+        ModelSpec(recorded_model(sample), dict(architecture)), hardware, sample.devices, engine, sample.point
+    )
 
 
-def product_dtype(one: Sample) -> str | None:
+def product_dtype(sample: Sample) -> str | None:
     """What its engine multiplies in; None where its record does not say."""
-    found = one.record.case.engine.product_dtype
+    found = sample.record.case.engine.product_dtype
     return found if found in DTYPE_BYTES else None
 
 
@@ -72,71 +74,73 @@ def counts_of(case: Case | None) -> Counts | None:
     return None if case is None else find_counts(case.model, case.engine)
 
 
-def memory_bytes(one: Sample) -> int | None:
+def memory_bytes(sample: Sample) -> int | None:
     """Of one device: what it reported, else what is stated; all of a CPU's."""
-    if one.record.machine.memory_bytes:
-        return one.record.machine.memory_bytes
-    return library.hardware(one.device).memory_bytes if one.device in library.names("hardware") else None
+    if sample.record.machine.memory_bytes:
+        return sample.record.machine.memory_bytes
+    return (
+        library.hardware(sample.device).memory_bytes if sample.device in library.names("hardware") else None
+    )
 
 
-def work_of(one: Sample, case: Case | None) -> Work | None:
+def work_of(sample: Sample, case: Case | None) -> Work | None:
     """What its record says that the model must do, else what is stored of it."""
-    if one.point.input_len + one.point.output_len > _LONGEST:
+    if sample.point.input_len + sample.point.output_len > _LONGEST:
         return None
-    if one.record.work is not None:
-        return one.record.work
+    if sample.record.work is not None:
+        return sample.record.work
     counts = counts_of(case)
     return None if counts is None else counts.work
 
 
 def processors(group: Sequence[Sample]) -> list[str]:
     """The CPUs that these were measured on, as a note."""
-    found = dict.fromkeys(name for one in group if (name := processor(one)))
+    found = dict.fromkeys(name for sample in group if (name := processor(sample)))
     return [f"measured on {'; '.join(found)}"] if found else []
 
 
-def peaks_of(one: Sample, which: str) -> Peaks | None:
+def peaks_of(sample: Sample, which: str) -> Peaks | None:
     """Those of one device that its record has: "measured" or "stated"."""
-    peaks = (one.record.limits or Limits()).peaks
+    peaks = (sample.record.limits or Limits()).peaks
     rates = peaks.measured if which == "measured" else peaks.stated
     found = (rates or Rates()).both
     if found is None:
         return None
-    return Peaks(found.flops_per_s / one.machines, found.bandwidth_bytes_per_s / one.machines)
+    return Peaks(found.flops_per_s / sample.machines, found.bandwidth_bytes_per_s / sample.machines)
 
 
-def median_peaks(found: Sequence[Peaks]) -> Peaks | None:
+def median_peaks(several: Sequence[Peaks]) -> Peaks | None:
     """Of several measurements the median of each figure."""
-    if not found:
+    if not several:
         return None
     return Peaks(
-        statistics.median(one.flops_per_s for one in found),
-        statistics.median(one.bandwidth_bytes_per_s for one in found),
+        statistics.median(peaks.flops_per_s for peaks in several),
+        statistics.median(peaks.bandwidth_bytes_per_s for peaks in several),
     )
 
 
-def latency_of(one: Sample) -> Seconds | None:
+def latency_of(sample: Sample) -> Seconds | None:
     """The mean latency, with the interval of the median; None where it ran out of memory."""
-    ends = one.record.latency_interval
-    if one.latency_s is None or ends is None:
-        return None if one.latency_s is None else Seconds(one.latency_s)
-    return Seconds(one.latency_s, ends.low, ends.high)
+    ends = sample.record.latency_interval
+    if sample.latency_s is None or ends is None:
+        return None if sample.latency_s is None else Seconds(sample.latency_s)
+    return Seconds(sample.latency_s, ends.low, ends.high)
 
 
-def ttft_of(one: Sample) -> Seconds | None:
+def ttft_of(sample: Sample) -> Seconds | None:
     """TTFT, the median over the rounds, with its interval."""
-    split = one.record.split or Split()
+    split = sample.record.split or Split()
     return None if split.ttft_s is None else _with_interval(split.ttft_s, split.ttft_rounds_s)
 
 
-def tpot_of(one: Sample) -> Seconds | None:
+def tpot_of(sample: Sample) -> Seconds | None:
     """TPOT, the median over the rounds, with its interval where the file has the rounds' seconds."""
-    split = one.record.split or Split()
+    split = sample.record.split or Split()
     if split.tpot_s is None:
         return None
     first = split.ttft_rounds_s
-    rounds = zip(one.seconds, first, strict=True) if len(first) == len(one.seconds) else ()
-    each = [metrics.tpot_s(whole, ttft, one.point.output_len) for whole, ttft in rounds]
+    rounds = zip(sample.seconds, first, strict=True) if len(first) == len(sample.seconds) else ()
+    each = [metrics.tpot_s(whole, ttft, sample.point.output_len) for whole, ttft in rounds]
     return _with_interval(split.tpot_s, [tpot for tpot in each if tpot is not None and tpot > 0])
 
 

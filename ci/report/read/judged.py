@@ -25,10 +25,10 @@ class Judged:
         """All runs of these samples."""
         runs: dict[int, History] = {}
         ids: dict[int, set[str]] = {}
-        for one in samples:
-            if one.history is not None:
-                runs[id(one.history)] = one.history
-                ids.setdefault(id(one.history), set()).add(one.case_id)
+        for sample in samples:
+            if sample.history is not None:
+                runs[id(sample.history)] = sample.history
+                ids.setdefault(id(sample.history), set()).add(sample.case_id)
         return cls(sorted(runs.values(), key=lambda run: (run.taken, run.file.name)), ids)
 
     def __post_init__(self) -> None:
@@ -40,7 +40,7 @@ class Judged:
         place = self.places[id(run)]
         if place not in self._found:
             ours = self.ids[id(run)]
-            before = [one for one in self.runs[:place] if self.ids[id(one)] & ours][-BEFORE:]
+            before = [earlier for earlier in self.runs[:place] if self.ids[id(earlier)] & ours][-BEFORE:]
             verdicts = judge([run], before) if before else []
-            self._found[place] = {one.case_id: str(one.word) for one in verdicts}
+            self._found[place] = {judged.case_id: str(judged.word) for judged in verdicts}
         return self._found[place].get(case_id)

@@ -11,11 +11,11 @@ from fixtures.core.cost.memory import predict, room_bytes
 from fixtures.core.forecast.past_runs import MODEL, PUBLISHED, Past, seen
 
 
-def predicted_bytes(one: Sample) -> int | None:
+def predicted_bytes(sample: Sample) -> int | None:
     """What it holds of each device at its peak: as predicted when it ran, else by the stored counts."""
-    if one.record.predicted_memory is not None and one.record.predicted_memory.total_bytes:
-        return one.record.predicted_memory.total_bytes
-    case = case_of(one)
+    if sample.record.predicted_memory is not None and sample.record.predicted_memory.total_bytes:
+        return sample.record.predicted_memory.total_bytes
+    case = case_of(sample)
     counts = counts_of(case)
     if case is None or counts is None:
         return None
@@ -29,7 +29,7 @@ def predicted_latencies(group: Sequence[Sample]) -> list[tuple[Sample, float]]:
     The bound, over the median share of it that the model's other cases reached with engines of that kind on
     such devices: each case is left out of its own prediction. None is made for what is predicted not to fit.
     """
-    known = [one for sample in group if (one := seen(sample.record)) is not None]
+    known = [run for sample in group if (run := seen(sample.record)) is not None]
     found = []
     for sample in group:
         case = case_of(sample)
@@ -37,7 +37,7 @@ def predicted_latencies(group: Sequence[Sample]) -> list[tuple[Sample, float]]:
         if case is None or work is None:
             continue
         own = recorded_id(sample)
-        past = Past(tuple(one for one in known if one.case_id != own))
+        past = Past(tuple(run for run in known if run.case_id != own))
         peaks, _ = past.peaks(case.hardware, case.devices, case.engine.product_dtype)
         share, by = past.efficiency(case)
         room, needed = room_bytes(case.hardware, case.devices), predicted_bytes(sample)

@@ -84,49 +84,53 @@ def read_samples(paths: Iterable[Path]) -> list[Sample]:
 
 def of_histories(histories: Iterable[History]) -> list[Sample]:
     """The cases of all runs, in their order; those of one CPU, or model, apart from those of another."""
-    found = [one for history in histories for one in of_history(history)]
-    names = [processor(one) for one in found]
+    found = [sample for history in histories for sample in of_history(history)]
+    names = [processor(sample) for sample in found]
     if len(set(names) - {None}) > 1:
-        found = [one if name is None else _on(one, name) for one, name in zip(found, names, strict=True)]
-    told = suffixes([one.record.identity for one in found])
-    return [_of_model(one, suffix) if suffix else one for one, suffix in zip(found, told, strict=True)]
+        found = [
+            sample if name is None else _on(sample, name) for sample, name in zip(found, names, strict=True)
+        ]
+    told = suffixes([sample.record.identity for sample in found])
+    return [
+        _of_model(sample, suffix) if suffix else sample for sample, suffix in zip(found, told, strict=True)
+    ]
 
 
-def processor(one: Sample) -> str | None:
+def processor(sample: Sample) -> str | None:
     """The CPU that it was measured on, by name and cores; a GPU is told by its device's name already."""
-    name, cores = one.record.machine.reported_name, one.record.machine.cores
-    return f"{name}, {cores} cores" if one.device == CPU and name and cores else None
+    name, cores = sample.record.machine.reported_name, sample.record.machine.cores
+    return f"{name}, {cores} cores" if sample.device == CPU and name and cores else None
 
 
-def recorded_id(one: Sample) -> str:
+def recorded_id(sample: Sample) -> str:
     """The id of its case as its history has it."""
-    return one.record.case.id
+    return sample.record.case.id
 
 
-def recorded_model(one: Sample) -> str:
+def recorded_model(sample: Sample) -> str:
     """The name of its model as its history has it."""
-    return one.record.case.model.name
+    return sample.record.case.model.name
 
 
-def _on(one: Sample, name: str) -> Sample:
+def _on(sample: Sample, name: str) -> Sample:
     return replace(
-        one,
-        case_id=f"{one.case_id}, {name}",
-        hardware=f"{one.hardware}, {name}",
-        kind=f"{one.kind}, {name}",
+        sample,
+        case_id=f"{sample.case_id}, {name}",
+        hardware=f"{sample.hardware}, {name}",
+        kind=f"{sample.kind}, {name}",
     )
 
 
-def _of_model(one: Sample, suffix: str) -> Sample:
-    return replace(one, case_id=f"{one.case_id}, {suffix}", model=f"{one.model} ({suffix})")
+def _of_model(sample: Sample, suffix: str) -> Sample:
+    return replace(sample, case_id=f"{sample.case_id}, {suffix}", model=f"{sample.model} ({suffix})")
 
 
 def of_history(history: History) -> list[Sample]:
     """The cases of one run, those that ran out of memory last; what lacks a part of its case is left out."""
     found = [
-        _sample(one.record, one.seconds, history)
-        for one in history.measured
-        if one.record.latency_mean_s is not None
+        _sample(sample.record, sample.seconds, history)
+        for sample in history.measured
+        if sample.record.latency_mean_s is not None
     ]
     for outcome in history.outcomes.values():
         if outcome.outcome == OUT_OF_MEMORY:
@@ -138,7 +142,7 @@ def of_history(history: History) -> list[Sample]:
                 sweeps=outcome.sweeps,
             )
             found.append(_sample(of_case, (), history, outcome))
-    return [one for one in found if one is not None]
+    return [sample for sample in found if sample is not None]
 
 
 def _sample(
@@ -171,24 +175,26 @@ def _sample(
 def newest(samples: Iterable[Sample]) -> list[Sample]:
     """Of each case of a source the newest: the luckiest of several runs would not be what to expect."""
     found: dict[tuple[str, str], Sample] = {}
-    for one in samples:
-        key = (one.case_id, one.source)
-        if key not in found or one.taken >= found[key].taken:
-            found[key] = one
+    for sample in samples:
+        key = (sample.case_id, sample.source)
+        if key not in found or sample.taken >= found[key].taken:
+            found[key] = sample
     return list(found.values())
 
 
 def curves(samples: Iterable[Sample]) -> list[Curve]:
     """The curves of these, each case once, in the order in which they first appear."""
     groups: dict[tuple[str, str, str, int, int, str], list[Sample]] = {}
-    for one in samples:
-        lengths = (one.point.input_len, one.point.output_len)
-        groups.setdefault((one.model, one.hardware, one.engine, *lengths, one.source), []).append(one)
+    for sample in samples:
+        lengths = (sample.point.input_len, sample.point.output_len)
+        groups.setdefault((sample.model, sample.hardware, sample.engine, *lengths, sample.source), []).append(
+            sample
+        )
     found = []
     for key, group in groups.items():
-        group.sort(key=lambda one: one.point.batch_size)
-        with_number = tuple(one for one in group if one.latency_s is not None)
-        ran_out = tuple(one.point.batch_size for one in group if one.latency_s is None)
+        group.sort(key=lambda sample: sample.point.batch_size)
+        with_number = tuple(sample for sample in group if sample.latency_s is not None)
+        ran_out = tuple(sample.point.batch_size for sample in group if sample.latency_s is None)
         found.append(Curve(*key, with_number, ran_out))
     return found
 
@@ -196,6 +202,6 @@ def curves(samples: Iterable[Sample]) -> list[Curve]:
 def grouped(samples: Iterable[Sample], by: Callable[[Sample], Key]) -> dict[Key, list[Sample]]:
     """Samples by a key, in the order in which they first appear."""
     found: dict[Key, list[Sample]] = {}
-    for one in samples:
-        found.setdefault(by(one), []).append(one)
+    for sample in samples:
+        found.setdefault(by(sample), []).append(sample)
     return found

@@ -14,17 +14,17 @@ from fixtures.core.result.scaling import efficiency, speed_up
 def pairs(samples: Sequence[Sample]) -> list[tuple[Sample, Sample]]:
     """Each case on several devices with what its speed-up is over, where there is such a case."""
     found = []
-    for of_work in grouped([one for one in samples if one.latency_s is not None], _work).values():
-        for one in of_work:
-            base = _single(of_work, _engine_kind(one)) if one.devices > 1 else None
+    for of_work in grouped([sample for sample in samples if sample.latency_s is not None], _work).values():
+        for sample in of_work:
+            base = _single(of_work, _engine_kind(sample)) if sample.devices > 1 else None
             if base is not None:
-                found.append((one, base))
+                found.append((sample, base))
     return found
 
 
-def gain(one: Sample, base: Sample) -> Seconds:
+def gain(sample: Sample, base: Sample) -> Seconds:
     """The speed-up, of mean latencies; its ends are those of the two intervals at their worst."""
-    ours, theirs = latency_of(one), latency_of(base)
+    ours, theirs = latency_of(sample), latency_of(base)
     assert ours, "pairs have latencies"
     assert theirs, "pairs have latencies"
     value = speed_up(theirs.value, ours.value)
@@ -33,19 +33,19 @@ def gain(one: Sample, base: Sample) -> Seconds:
     return Seconds(value, speed_up(theirs.low, ours.high), speed_up(theirs.high, ours.low))
 
 
-def share_of_hardware(one: Sample, base: Sample) -> float | None:
+def share_of_hardware(sample: Sample, base: Sample) -> float | None:
     """The efficiency for a speed-up of 1: by devices; the ranks of one CPU by their threads, None without."""
-    if one.device != "cpu":
-        return efficiency(1.0, one.devices)
-    ours, theirs = _threads(one), _threads(base)
+    if sample.device != "cpu":
+        return efficiency(1.0, sample.devices)
+    ours, theirs = _threads(sample), _threads(base)
     return None if ours is None or theirs is None else efficiency(1.0, ours / theirs)
 
 
 def wins(group: Sequence[Sample]) -> Iterator[str]:
     """Of each kind of device, engine and source a sentence: from which batch on n are faster than fewer."""
-    several = [one for one in group if one.devices > 1]
-    for kind, engine, source in grouped(several, lambda one: (one.kind, one.engine, one.source)):
-        alike = [one for one in group if (one.kind, one.source) == (kind, source)]
+    several = [sample for sample in group if sample.devices > 1]
+    for kind, engine, source in grouped(several, lambda sample: (sample.kind, sample.engine, sample.source)):
+        alike = [sample for sample in group if (sample.kind, sample.source) == (kind, source)]
         found = _by_number(alike, engine)
         said = [_said(few, many, found[few], found[many]) for few, many in pairwise(sorted(found))]
         if said:
@@ -66,10 +66,10 @@ def first_win(few: Mapping[int, Seconds], many: Mapping[int, Seconds]) -> int | 
     return found
 
 
-def _is_faster(one: Seconds, other: Seconds) -> bool:
-    if one.high is None or other.low is None:
-        return one.value < other.value
-    return one.high < other.low
+def _is_faster(ours: Seconds, theirs: Seconds) -> bool:
+    if ours.high is None or theirs.low is None:
+        return ours.value < theirs.value
+    return ours.high < theirs.low
 
 
 def _said(few: int, many: int, of_few: Mapping[int, Seconds], of_many: Mapping[int, Seconds]) -> str:
@@ -79,38 +79,38 @@ def _said(few: int, many: int, of_few: Mapping[int, Seconds], of_many: Mapping[i
     if batch is None:
         return f"{many} not surely faster than {few}"
     said = f"{many} win over {few} " + ("at every batch" if batch == min(both) else f"from batch {batch} on")
-    alone = [str(one) for one in sorted(of_many) if one > max(of_few)]
+    alone = [str(size) for size in sorted(of_many) if size > max(of_few)]
     return f"{said} (alone at {', '.join(alone)})" if alone else said
 
 
 def _by_number(samples: Sequence[Sample], engine: str) -> dict[int, dict[int, Seconds]]:
     """Devices -> batch -> latency; on one device that of what a speed-up is over."""
     found: dict[int, dict[int, Seconds]] = {}
-    ours = [one for one in samples if one.engine == engine and one.devices > 1]
-    for one in [*ours, *(base for one, base in pairs(samples) if one.engine == engine)]:
-        latency = latency_of(one)
+    ours = [sample for sample in samples if sample.engine == engine and sample.devices > 1]
+    for sample in [*ours, *(base for sample, base in pairs(samples) if sample.engine == engine)]:
+        latency = latency_of(sample)
         if latency is not None:
-            found.setdefault(one.devices, {})[one.point.batch_size] = latency
+            found.setdefault(sample.devices, {})[sample.point.batch_size] = latency
     return found
 
 
-def _work(one: Sample) -> tuple[Any, ...]:
+def _work(sample: Sample) -> tuple[Any, ...]:
     """What has to be alike for a speed-up; the source too, as one over others' figures is none."""
-    engine = one.record.case.engine
+    engine = sample.record.case.engine
     same = (engine.dtype, engine.use_cache, engine.autocast)
-    return one.model, one.kind, one.source, one.point, *same
+    return sample.model, sample.kind, sample.source, sample.point, *same
 
 
 def _single(of_work: Sequence[Sample], kind: str) -> Sample | None:
     """The case on one device, by an engine of that kind, else by hf."""
-    single = [one for one in of_work if one.devices == 1]
-    of_kinds = ([one for one in single if _engine_kind(one) == wanted] for wanted in (kind, "hf"))
+    single = [sample for sample in of_work if sample.devices == 1]
+    of_kinds = ([sample for sample in single if _engine_kind(sample) == wanted] for wanted in (kind, "hf"))
     return next((found[0] for found in of_kinds if found), None)
 
 
-def _engine_kind(one: Sample) -> str:
-    return one.record.case.engine.kind
+def _engine_kind(sample: Sample) -> str:
+    return sample.record.case.engine.kind
 
 
-def _threads(one: Sample) -> float | None:
-    return sum(one.record.threads_by_rank or ()) or one.record.threads
+def _threads(sample: Sample) -> float | None:
+    return sum(sample.record.threads_by_rank or ()) or sample.record.threads
