@@ -248,7 +248,7 @@ def test_runs_without_a_figure_are_told_of(tmp_path: Path, capsys: pytest.Captur
     assert main([str(tmp_path), "--figures", str(tmp_path / "x"), "--markdown"]) == 0
     caught = capsys.readouterr()
     assert caught.out == "0 cases of 0 runs: nothing.\n"
-    assert caught.err == "report: these runs give no figure; a figure needs several cases\n"
+    assert caught.err == "report: these runs give no figures; a figure needs several cases\n"
 
 
 def test_a_file_that_cannot_be_written_leaves_no_half(
