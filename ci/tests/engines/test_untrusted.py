@@ -90,9 +90,9 @@ def test_the_command_line_says_what_would_run_the_code(
     ("text", "reason"),
     [
         ("[" * 100_000, "is nested too deeply"),
-        ("{" + " " * 1_000_000, "is larger than 1000000 characters"),
+        ("{" + " " * 1_000_000, "has more than 1000000 characters"),
         ("{", "cannot be read"),
-        ("[]", "is no mapping"),
+        ("[]", "is not a mapping"),
     ],
 )
 def test_a_config_that_is_none_is_one_line(

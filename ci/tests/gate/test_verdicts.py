@@ -368,7 +368,7 @@ def test_only_the_chosen_cases_are_judged(tmp_path: Path, capsys: pytest.Capture
     ("words", "said"),
     [
         (["none.json"], "none.json: no such file or folder"),
-        (["torn.json"], "torn.json: is no history"),
+        (["torn.json"], "torn.json: not a history"),
         (["empty"], "empty: no history in this folder"),
         (["other.json"], "other.json: has no case of this suite"),
         (["new.json", "--threshold", "x"], "argument --threshold: invalid fraction value: 'x'"),
@@ -585,7 +585,7 @@ def test_an_accepted_run_says_the_same_as_the_run_itself(tmp_path: Path) -> None
     text = file.read_text()
     for torn in (text[:-5], text.replace("}", "", 1)):
         file.write_text(torn)
-        with pytest.raises(InputError, match="is no history"):
+        with pytest.raises(InputError, match="not a history"):
             read_accepted(file)
 
 
@@ -610,18 +610,18 @@ def test_pytest_benchmark_reads_an_accepted_run(tmp_path: Path) -> None:
 HEAD_ALONE = '{"accepted": {"cases": {"a": [0, 1, 1, 1, 1]}},\n"x": 0\n}\n'
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "no case": (lambda file: file.write_text('{"benchmarks": [], "machine_info": {}}'), "has no case of"),
-    "another tool's": (lambda file: file.write_text('{"version": "0.1", "results": [1]}'), "is no history"),
-    "deep": (lambda file: file.write_text("[" * 100_000), "is no history"),
-    "not text": (lambda file: file.write_bytes(b"\xff\xfe\x00"), "is no history"),
-    "nothing": (lambda file: file.write_text(""), "is no history"),
+    "another tool's": (lambda file: file.write_text('{"version": "0.1", "results": [1]}'), "not a history"),
+    "deep": (lambda file: file.write_text("[" * 100_000), "not a history"),
+    "not text": (lambda file: file.write_bytes(b"\xff\xfe\x00"), "not a history"),
+    "nothing": (lambda file: file.write_text(""), "not a history"),
     "later": (
         lambda file: file.write_text(REAL_TEXT.replace('"record_version": 4', '"record_version": 99')),
         "version 99",
     ),
-    "100 MB": (lambda file: file.open("wb").truncate(100 * 2**20), "is larger than"),
+    "100 MB": (lambda file: file.open("wb").truncate(100 * 2**20), "larger than"),
     "a folder": (lambda file: file.mkdir(), "no history in this folder"),
     "nowhere": (lambda file: file.symlink_to("/nowhere"), "no such file"),
-    "a head alone": (lambda file: file.write_text(HEAD_ALONE), "is no history"),
+    "a head alone": (lambda file: file.write_text(HEAD_ALONE), "not a history"),
 }
 
 
@@ -639,7 +639,7 @@ def test_bad_histories_are_one_line(
         assert main(one) == 4
         error = capsys.readouterr().err
         assert error.count("\n") == 1
-        assert said in error or "is no history" in error
+        assert said in error or "not a history" in error
 
 
 def test_seconds_that_are_no_numbers_are_not_compared(tmp_path: Path, baseline: list[History]) -> None:

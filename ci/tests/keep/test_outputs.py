@@ -70,8 +70,8 @@ def everything(folder: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("storage", "said"),
     [
-        ("http://host", "write file://FOLDER, or a folder's name alone"),
-        ("elasticsearch+http://host", "the library elasticsearch is not there; write file://FOLDER"),
+        ("http://host", "write file://FOLDER, or just the folder's name"),
+        ("elasticsearch+http://host", "the library elasticsearch is not installed; write file://FOLDER"),
     ],
 )
 def test_a_storage_of_another_kind_is_one_line(project: pytest.Pytester, storage: str, said: str) -> None:

@@ -87,7 +87,7 @@ def test_the_newest_run_that_did_not_end_is_gone_on_with(project: pytest.Pyteste
     assert fake.log == []
     assert batches(histories(project.path)[-1]) == [1, 2]
     result = project.runpytest(*OPTIONS, "--resume")
-    result.stdout.fnmatch_lines(["nothing to resume: no journal of an unfinished run; all is measured"])
+    result.stdout.fnmatch_lines(["nothing to resume: no journal of an unfinished run; measuring all cases"])
     result.assert_outcomes(passed=2)
 
 
@@ -118,7 +118,7 @@ def test_another_protocol_is_measured_again_and_begins_a_journal(
     result.stdout.fnmatch_lines(
         [
             f"resumed from {first.name}: 0 of 1 cases are in it",
-            "  measured again: 1, because protocol rounds is 2, and was '5'",
+            "  measured again: 1, because protocol rounds is 2, but was '5'",
         ]
     )
     assert len(lines(first)) == 3
@@ -144,7 +144,7 @@ def test_a_journal_that_is_written_or_is_none_ends_with_one_line(
     assert journal.read_text() == before
     result = project.runpytest(*OPTIONS, "--resume-from", "suite.yaml")
     assert result.ret == 4
-    result.stderr.fnmatch_lines(["ERROR: --resume: *suite.yaml: is no journal*"])
+    result.stderr.fnmatch_lines(["ERROR: --resume: *suite.yaml: not a journal*"])
 
 
 @pytest.mark.parametrize("else_too", [True, False], ids=["nowhere", "elsewhere"])
@@ -169,7 +169,7 @@ def test_a_folder_that_cannot_be_written_costs_no_measurement(
     moved = list(elsewhere.glob("journal_*/*.jsonl"))
     assert len(moved) == (not else_too)
     for journal in moved:
-        result.stdout.fnmatch_lines([f"warning: *; it goes on in {journal}, which --resume-from takes"])
+        result.stdout.fnmatch_lines([f"warning: *; it continues in {journal}; resume with --resume-from"])
         again = project.runpytest(*OPTIONS, "--resume-from", str(journal))
         again.stdout.fnmatch_lines([f"resumed from {journal.name}: 2 of 2 cases are in it"])
 
@@ -203,7 +203,7 @@ def test_an_odd_journal_in_the_folder_costs_itself_alone(project: pytest.Pyteste
             "passed over: *w.jsonl: cannot be read (Is a directory)",
             "passed over: *x.jsonl: cannot be read (Too many levels*",
             "passed over: *y.jsonl: is a journal of version 99*",
-            "passed over: *z.jsonl: is no journal*",
+            "passed over: *z.jsonl: not a journal*",
             f"resumed from {journal.name}: 2 of 2 cases are in it",
         ]
     )

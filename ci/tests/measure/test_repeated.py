@@ -54,7 +54,7 @@ def pytest_collection_modifyitems(items):
         (
             AS_COUNT + AS_PARAMETERS,
             [],
-            "because of --count; leave that out, and take --rounds",
+            "because of --count; leave that out, and use --rounds",
         ),
         (AS_ITEMS, [], "because a plugin or path repeats it"),
         (AS_COPIES, [], "because a plugin or path repeats it"),

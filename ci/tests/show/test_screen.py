@@ -124,7 +124,7 @@ def test_a_history_that_cannot_be_read_costs_no_measurement(
     (project.path / ".benchmarks" / "here" / "0001_torn.json").write_text("{")
     result = project.runpytest("benchmarks", "--benchmark-only", "--suite", write_suite(project.path, "m"))
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["passed over: *here/0001_torn.json: is no history*"])
+    result.stdout.fnmatch_lines(["passed over: *here/0001_torn.json: not a history*"])
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def test_a_file_that_is_no_suite(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--suite", "defualt"], "--suite defualt: no such file, and no suite of that name; did you mean"),
+        (["--suite", "defualt"], "--suite defualt: no such file, and no suite has that name; did you mean"),
         (["--set", "batch_sizes"], "--set batch_sizes: write KEY=VALUE"),
         (["--set", "batchsizes=[1]"], "did you mean 'batch_sizes'"),
         (["--set", "batch_sizes=[]"], "--set: batch_sizes: is an empty list"),
@@ -101,7 +101,7 @@ def test_a_file_that_is_no_suite(
         (["--model", "odd"], "transformers has no model_type 'odd'; it comes with code of its own"),
         (["--model", "broken"], "its config.json cannot be read"),
         (["--model", "mpt7b", "--weights", "checkpoint"], "give --model the folder or hub id"),
-        (["--weights", "checkpoint"], "this suite has no checkpoint; give one as --model"),
+        (["--weights", "checkpoint"], "this suite has no checkpoint; give one by --model"),
     ],
 )
 def test_options_that_are_not_right(
@@ -120,7 +120,7 @@ def test_a_hub_that_cannot_be_reached(
     """A hub id is looked up before anything loads; without a network that is said in one line."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     line = ends_with_one_line(project, "--model", "nobody/no-model-of-this-name")
-    assert "its config.json cannot be had from the hub" in line
+    assert "its config.json cannot be fetched from the hub" in line
     assert "give a local folder" in line
 
 

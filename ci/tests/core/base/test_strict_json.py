@@ -81,7 +81,7 @@ def test_a_config_is_read_however_it_was_saved(tmp_path: Path, text: str) -> Non
 def test_what_is_no_config_is_one_line(tmp_path: Path, content: bytes) -> None:
     """As before: no JSON, no mapping, nothing, no UTF-8."""
     (tmp_path / "config.json").write_bytes(content)
-    with pytest.raises(InputError, match=r"its config.json (cannot be read|is no mapping)"):
+    with pytest.raises(InputError, match=r"its config.json (cannot be read|is not a mapping)"):
         read_config(str(tmp_path))
 
 

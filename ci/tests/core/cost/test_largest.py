@@ -139,12 +139,12 @@ def test_max_is_confirmed_once_and_then_known(
     result.assert_outcomes(passed=4, deselected=4)
     result.stdout.fnmatch_lines(
         [
-            "largest batch of m-1x* input 4 output 3: 22 is predicted",
+            "largest batch of m-1x* input 4 output 3: 22 predicted",
             "  22 does not fit",
             "  19 fits",
             "  20 fits",
             "  21 does not fit",
-            "  20 is kept for this machine and these versions",
+            "  20 is saved for this machine and these versions",
         ]
     )
     assert fake.log.count(("trial",)) == 1
@@ -170,7 +170,7 @@ def test_a_model_that_cannot_be_tried_keeps_its_prediction(
     (project.path / "suite.yaml").write_text(json.dumps(suite))
     result = project.runpytest("benchmarks", "--benchmark-only", "--suite", "suite.yaml")
     result.stdout.fnmatch_lines(
-        ["largest batch of m-* cannot be tried: attention 'flash' is not installed; * is taken"]
+        ["largest batch of m-* cannot be tried: attention 'flash' is not installed; using the predicted *"]
     )
     result.assert_outcomes(passed=1)
     assert not (project.path / ".benchmarks" / "largest").exists()

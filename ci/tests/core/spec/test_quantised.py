@@ -115,7 +115,7 @@ def test_a_quantised_checkpoint_is_measured_unquantised_and_says_so(
     lines = [line for line in result.outlines if "fp8 (e4m3)" in line]
     assert lines == [
         "warning: quantised: its checkpoint holds the weights in fp8 (e4m3); here they are unquantised, in "
-        "bfloat16 or float32, and speed and memory are of that"
+        "bfloat16 or float32: speed and memory differ from the checkpoint's"
     ]
     assert result.ret == 0
 

@@ -86,11 +86,11 @@ def test_a_file_that_was_cut_anywhere_gives_what_was_whole(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("session", "reason"),
     [
-        ({**SESSION, "versions": {"torch": "2.12"}}, "versions torch is '2.13', and was '2.12'"),
-        ({**SESSION, "machine": {}}, "machine label is '1xcpu', and was 'None'"),
-        ({**SESSION, "protocol": {"rounds": 5, "seed": 1}}, "protocol seed is None, and was '1'"),
-        ({**SESSION, "machine": 3}, "machine is {'label': '1xcpu'}, and was '3'"),
-        ({}, "protocol is {'rounds': 5}, and was 'None'"),
+        ({**SESSION, "versions": {"torch": "2.12"}}, "versions torch is '2.13', but was '2.12'"),
+        ({**SESSION, "machine": {}}, "machine label is '1xcpu', but was 'None'"),
+        ({**SESSION, "protocol": {"rounds": 5, "seed": 1}}, "protocol seed is None, but was '1'"),
+        ({**SESSION, "machine": 3}, "machine is {'label': '1xcpu'}, but was '3'"),
+        ({}, "protocol is {'rounds': 5}, but was 'None'"),
     ],
 )  # fmt: skip
 def test_another_machine_version_or_protocol_is_measured_again(session: Any, reason: str) -> None:
@@ -182,12 +182,12 @@ def test_an_outcome_of_anything_is_refused_or_one(values: dict[str, Any]) -> Non
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[]\n", "is no journal"),
-        ('{"case": "a"}\n', "is no journal, its first line is none of one"),
-        ('{"benchmarks": []', "is no journal; name one of"),
-        ('{"journal": 2, "session": {}}\n', "is a journal of version 2, and this reads 1"),
+        ("[]\n", "not a journal"),
+        ('{"case": "a"}\n', "not a journal: the first line is not a session header"),
+        ('{"benchmarks": []', "not a journal; name a file of"),
+        ('{"journal": 2, "session": {}}\n', "is a journal of version 2, but this suite reads version 1"),
         ('{"journal": "\\u0007"}\n', "is a journal of version"),
-        ("\0", "is no journal"),
+        ("\0", "not a journal"),
     ],
 )
 def test_a_file_that_is_no_journal_is_one_line(tmp_path: Path, text: str, said: str) -> None:
@@ -206,7 +206,7 @@ def test_no_file_a_folder_a_pipe_and_too_large_a_file_are_one_line(tmp_path: Pat
     wrong = {
         "none": "cannot be read",
         ".": "cannot be read",
-        "big": "is larger than",
+        "big": "larger than",
         "pipe": "is no file on",
     }
     for name, said in wrong.items():

@@ -171,7 +171,7 @@ def test_what_a_resumed_run_took_over_counts_once(tmp_path: Path) -> None:
     runs, (line,) = kept([half, whole])
     assert [(one.file, len(one.measured)) for one in runs] == [(whole, 24)]
     assert line.endswith(
-        "half.json is in " + "/".join(whole.parts[-3:]) + " too, which went on with that run: counted once"
+        "half.json is in " + "/".join(whole.parts[-3:]) + " too, which resumed that run: counted once"
     )
 
 

@@ -231,7 +231,7 @@ def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     for arguments, said in (
         ([str(PUBLISHED)], "nothing to write"),
         ([str(tmp_path / "none"), "--markdown"], "no such file or folder"),
-        ([str(tmp_path / "torn.json"), "--figures", str(tmp_path / "x")], "is no history"),
+        ([str(tmp_path / "torn.json"), "--figures", str(tmp_path / "x")], "not a history"),
         ([str(PUBLISHED), "--figures", str(tmp_path / "file")], ""),
     ):
         assert main(arguments) == 4

@@ -202,7 +202,7 @@ def test_a_page_that_cannot_be_written_leaves_what_was_there(
     said = {
         (PUBLISHED, tmp_path / "folder"): "cannot be written: Is a directory",
         (PUBLISHED, old / "below"): "cannot be written: ",
-        (tmp_path / "torn.json", old): "is no history",
+        (tmp_path / "torn.json", old): "not a history",
     }
     for (run, output), expected in said.items():
         assert main([str(run), "-o", str(output)]) == 4
