@@ -82,7 +82,7 @@ def test_who_holds_a_device_is_said() -> None:
     with holder() as (pid, _):
         said = refused()
         assert said is not None
-        assert said.startswith(f"cpu is being measured on by process {pid} on {os.uname().nodename} since ")
+        assert said.startswith(f"cpu is in use by process {pid} on {os.uname().nodename} since ")
         assert before in said or time.strftime("%Y-%m-%d") in said
         assert said.endswith(" (pytest a); --wait-device SECONDS waits for it")
         assert refused("GPU-1") is None
@@ -134,7 +134,7 @@ def test_waiting_ends_with_the_other_measurement() -> None:
         take_devices(["cpu"], 30, "pytest b", said.append).release()
         assert 0.1 < time.monotonic() - start_s < 20
     assert len(said) == 1
-    assert "cpu is being measured on by process" in said[0]
+    assert "cpu is in use by process" in said[0]
 
 
 def test_waiting_ends_with_the_time() -> None:
@@ -187,7 +187,7 @@ def test_whatever_stands_in_the_file_is_one_line(
         fcntl.flock(file, fcntl.LOCK_EX)
         said = refused()
     assert said is not None
-    assert said.startswith("cpu is being measured on by ")
+    assert said.startswith("cpu is in use by ")
     assert said.isprintable()
     assert len(said) < 5000
 
@@ -204,7 +204,7 @@ def test_a_session_that_measures_is_refused(project: pytest.Pytester, fake: Fake
         result = measured(project, "--benchmark-only")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     (line,) = [line for line in result.errlines if line.strip()]
-    assert line.startswith(f"ERROR: cpu is being measured on by process {pid} on ")
+    assert line.startswith(f"ERROR: cpu is in use by process {pid} on ")
     assert fake.log == []
 
 
@@ -221,7 +221,7 @@ def test_a_session_waits_where_it_is_told_to(
         monkeypatch.setattr(process, "say", say)
         result = measured(project, "--benchmark-only", "--wait-device", "60")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["waiting for the device, 60 s at the most: cpu is being measured on by *"])
+    result.stdout.fnmatch_lines(["waiting for the device, at most 60 s: cpu is in use by *"])
     assert refused() is None
 
 
@@ -265,7 +265,9 @@ def test_a_folder_that_cannot_be_used_costs_no_measurement(
         (folder / "cpu.lock").symlink_to(project.path / "elsewhere")
     result = measured(project, "--benchmark-only")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["warning: other measurements are not kept away: *"])
+    result.stdout.fnmatch_lines(
+        ["warning: devices cannot be locked, so other measurements can disturb this one: *"]
+    )
     assert not (project.path / "elsewhere").exists()
     assert len(histories(project.path)) == 1
 

@@ -86,7 +86,7 @@ def test_only_the_visible_ones_count(
 MISMATCH = "Failed to initialize NVML: Driver/library version mismatch\nNVML library version: 535.129\n"
 NO_DRIVER = "NVIDIA-SMI has failed because it could not communicate with the NVIDIA driver.\n"
 NO_DEVICES = "No devices were found\n"
-REMEDY = "the GPUs here cannot be described; mend the driver, or --hardware 1xcpu measures the CPU instead"
+REMEDY = "the GPUs here cannot be identified; fix the driver, or --hardware 1xcpu measures the CPU instead"
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_no_device_is_a_cpu_where_the_system_shows_no_gpu_either(
     if not sign or kind.startswith("0x04"):
         assert (machine.fault(), machine.detect().label) == (None, "1xcpu")
         (note,) = machine.notes()
-        assert note.endswith("nor does this system: it is taken for a CPU")
+        assert note.endswith("and the system has none: measuring the CPU")
     else:
         fault = machine.fault()
         assert fault is not None
@@ -146,7 +146,7 @@ def test_no_device_is_a_cpu_where_the_system_shows_no_gpu_either(
 def test_a_gpu_without_the_drivers_tool_is_a_fault(tool: Tool, tmp_path: Path) -> None:
     """As in a container that was given the device alone."""
     seen(tmp_path, "dev/nvidia0")
-    assert machine.fault() == f"{tmp_path}/dev/nvidia0 is here but no nvidia-smi: {REMEDY}"
+    assert machine.fault() == f"{tmp_path}/dev/nvidia0 exists but nvidia-smi does not: {REMEDY}"
 
 
 def test_who_hides_the_gpus_measures_the_cpu_whatever_the_driver(
@@ -269,7 +269,7 @@ def test_a_session_ends_for_a_driver_that_fails_unless_the_cpu_is_asked_for(
 
 
 def test_what_a_driver_says_stands_above_the_cases(tool: Tool, project: pytest.Pytester) -> None:
-    """A machine that is taken for a CPU says why."""
+    """A machine without a GPU says why the CPU is measured."""
     tool("nvidia-smi", NO_DRIVER, 9)
     result = project.runpytest("benchmarks", "--collect-only", "--suite", write_suite(project.path, "m"))
     result.stdout.fnmatch_lines(["warning: nvidia-smi lists no GPU (exit code 9: NVIDIA-SMI has failed *"])
@@ -310,10 +310,10 @@ def test_of_several_kinds_the_first_is_all_that_cuda_has(tool: Tool) -> None:
 def test_amds_driver_that_fails_is_a_fault_where_the_kernel_shows_one(tool: Tool, tmp_path: Path) -> None:
     """Without the tool it is said: not every machine with /dev/kfd has a GPU that computes."""
     seen(tmp_path, "dev/kfd")
-    assert machine.notes()[0].startswith(f"{tmp_path}/dev/kfd is here but no rocm-smi")
+    assert machine.notes()[0].startswith(f"{tmp_path}/dev/kfd exists but rocm-smi does not")
     machine._found.cache_clear()
     tool("rocm-smi", "ERROR: no driver\n", 1)
     assert machine.fault() == (
-        "rocm-smi fails (exit code 1: ERROR: no driver); mend the driver, or "
+        "rocm-smi fails (exit code 1: ERROR: no driver); fix the driver, or "
         "--hardware 1xcpu measures the CPU instead"
     )
