@@ -1,14 +1,14 @@
 """Try every causal type of the installed transformers, small, with the suite's own engines.
 
-python -m ci.census                         what has not been tried with the installed versions
-python -m ci.census --only llama,phi3       these types
-python -m ci.census --engines hf,hf_tp      with these engines
-python -m ci.census --again                 what has been tried, too
-python -m ci.census --check                 whether table and list of splits are those of the findings
+python -m ci.census                         try what has not been tried with the installed versions
+python -m ci.census --only llama,phi3       try only these types
+python -m ci.census --engines hf,hf_tp      try only these engines
+python -m ci.census --again                 try again what has been tried
+python -m ci.census --check                 check that README.md and yamls/splits.json match the findings
 
-Findings go into census.json beside this file, one type at a time: a sweep that is stopped goes on where
-it was. The table in README.md and yamls/splits.json are made of it. Exit codes: 0 done, or current; 1 not
-current, or stopped; 4 bad input.
+Findings go into census.json beside this file, a type at a time, so a stopped sweep continues where it was.
+README.md's table and yamls/splits.json are made from it. Exit codes: 0 done, or current; 1 not current, or
+stopped; 4 bad input.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from fixtures.core.spec.splitting import TRIED
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Try, or check; the exit code."""
+    """Run the command; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m ci.census", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""What the census has found, by type and engine, with its versions: a file that is whole after each type."""
+"""Stores the findings of the census by type and engine, with versions; each write is atomic."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ Findings = dict[str, dict[str, dict[str, Any]]]  # type -> engine -> finding
 
 
 def installed() -> dict[str, str | None]:
-    """The versions of what is tried."""
+    """The installed versions of the libraries that the census tries."""
     return {name: release(name) for name in PACKAGES}
 
 
 class Census:
-    """The findings in a file; those made with other versions than the installed ones are no findings."""
+    """The findings in a file, and the versions that they were made with."""
 
     def __init__(self, file: Path = FILE) -> None:
         self._file = file
@@ -42,28 +42,28 @@ class Census:
         self._lock = threading.Lock()
 
     def begin(self) -> None:
-        """From here on it is of what is installed."""
+        """Start with the installed versions; drop findings of other versions."""
         if self.versions != installed():
             self.versions, self.types = installed(), {}
 
     def has(self, model_type: str, engine: str) -> bool:
-        """Whether that has been tried."""
+        """Whether this type has been tried with this engine."""
         return engine in self.types.get(model_type, {})
 
     def runs(self, model_type: str) -> bool:
-        """Whether hf measured it, as it is or as a decoder; also where that has not been tried."""
+        """Whether hf measured the type, as it is or as a decoder; True if that has not been tried."""
         hf = self.types.get(model_type, {}).get("hf")
         return hf is None or "measured" in (hf["outcome"], hf.get("as_decoder"))
 
     def note(self, model_type: str, engine: str, finding: dict[str, Any]) -> None:
-        """One more, on the disk when this returns."""
+        """Store a finding; it is on the disk when this returns."""
         with self._lock:
             self.types.setdefault(model_type, {})[engine] = finding
             self.date = datetime.now(UTC).date().isoformat()
             self._write()
 
     def keep(self, model_types: Sequence[str]) -> None:
-        """Forget what is no type any more."""
+        """Drop the findings of all other types."""
         self.types = {name: self.types[name] for name in model_types if name in self.types}
 
     def _write(self) -> None:
@@ -73,7 +73,7 @@ class Census:
 
 
 def splits(census: Census) -> str:
-    """The file of `fixtures.core.spec.splitting`: what each engine splits, and why it cannot."""
+    """The text of yamls/splits.json: the types that each engine splits, and why it cannot split others."""
     content = {engine: _of(census, engine) for engine in ENGINES[1:]}
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
@@ -92,5 +92,5 @@ def _of(census: Census, engine: str) -> dict[str, Any]:
 
 
 def write_splits(census: Census, file: Path = TRIED) -> None:
-    """Beside the yamls, where listing cases reads it."""
+    """Write yamls/splits.json, which the suite reads when it lists cases."""
     write_whole(file, splits(census).encode())

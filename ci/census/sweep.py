@@ -1,4 +1,4 @@
-"""Every type with every engine: measured, refused or failed, with bound and plan; split, or why not."""
+"""Tries every type with every engine: measured, refused or failed, with bound and plan; split, or why not."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Say = Callable[[str], None]
 def sweep(
     census: Census, model_types: Sequence[str], engines: Sequence[str], jobs: int, again: bool, say: Say
 ) -> None:
-    """Try what has not been tried, or all of it again; each finding is noted at once.
+    """Try the types that have not been tried, or all of them `again`; store each finding at once.
 
-    `jobs` sets of processes work side by side, each on a type of its own.
+    `jobs` sets of processes work in parallel, each on another type.
     """
     for engine in engines:
         todo: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -62,7 +62,7 @@ def _work(census: Census, engine: str, todo: queue.SimpleQueue[str], say: Say) -
 
 
 def find(model_type: str, engine: str, workers: trying.Workers, folder: Path) -> trying.Finding:
-    """What one engine does with a small model of a type; one that is refused is tried as a decoder, too."""
+    """The finding of an engine with a small model of a type; a refused type is also tried as a decoder."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     config_class = CONFIG_MAPPING[model_type]

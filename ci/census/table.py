@@ -1,4 +1,4 @@
-"""The census as Markdown: counts first, then a row a type, between two marks of README.md."""
+"""Writes the census into README.md, between two marks: counts, then a table with a row a type."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Finding = dict[str, Any]
 
 
 def counts(census: Census) -> str:
-    """What became of all types, in one line an engine."""
+    """The counts of outcomes, a line an engine."""
     hf = [of_type["hf"] for of_type in census.types.values() if "hf" in of_type]
     outcomes = Counter(finding["outcome"] for finding in hf)
     measured = [finding for finding in hf if finding["outcome"] == "measured"]
@@ -40,7 +40,7 @@ def counts(census: Census) -> str:
 
 
 def table(census: Census) -> str:
-    """A row a type."""
+    """The table, a row a type."""
     lines = ["| type | `hf` | bound | plan | `deepspeed` | `hf_tp` |", "| --- " * 6 + "|"]
     for name, of_type in sorted(census.types.items()):
         hf = of_type.get("hf", {"outcome": ""})
@@ -74,14 +74,14 @@ def _split(finding: Finding) -> str:
 
 
 def _short(text: str) -> str:
-    """Cut, and safe within a cell."""
+    """The text, shortened and escaped for a table cell."""
     text = re.sub(r"\s+", " ", text)
     cut = text if len(text) <= _LONGEST else text[:_LONGEST].rstrip() + " ..."
     return re.sub(r"([|<>*_`\[\]\\])", r"\\\1", cut)
 
 
 def with_table(readme: str, census: Census) -> str:
-    """The README with the census of now between its two marks; raises ValueError without them."""
+    """The README with this census between its marks; raises ValueError if it lacks the marks."""
     head, begin, rest = readme.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:

@@ -22,7 +22,7 @@ FIELDS = ("Formula", "Unit", "Undefined", "Source")
 
 
 def definition(metric: Callable[..., Any]) -> dict[str, str]:
-    """What a metric is, and its four fields; raises ValueError where its docstring lacks one."""
+    """A metric's description and its four fields, from its docstring; raises ValueError if one is missing."""
     text = inspect.getdoc(metric) or ""
     what, _, rest = text.partition("\n\n")
     found = {"What": " ".join(what.split())}
@@ -45,7 +45,7 @@ def table(metrics: Mapping[str, Callable[..., Any]] = METRICS) -> str:
 
 
 def with_table(readme: str) -> str:
-    """The README with the table of now between its two marks; raises ValueError without them."""
+    """The README with the current table between its marks; raises ValueError if it lacks the marks."""
     head, begin, rest = readme.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:

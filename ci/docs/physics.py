@@ -153,7 +153,7 @@ def _parameters(gpu: Mapping[str, Any], cpu: Mapping[str, Any]) -> list[tuple[st
 
 
 def with_tables(readme: str) -> str:
-    """The README with the tables of now between its two marks; raises ValueError without them."""
+    """The README with the current tables between its marks; raises ValueError if it lacks the marks."""
     head, begin, rest = readme.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:

@@ -24,12 +24,12 @@ STORED = [*sorted((ROOT / "ci" / "histories").glob("[1-9]*x*")), ROOT / "ci" / "
 
 
 def shown(readme: str) -> list[str]:
-    """The names of the figures that a README shows, each once."""
+    """The names of the figures that a README shows, without duplicates."""
     return list(dict.fromkeys(re.findall(r"\(ci/docs/figures/(\w+)\.svg\)", readme)))
 
 
 def drawn(names: Sequence[str]) -> dict[str, str]:
-    """These figures of the stored histories, as SVG; KeyError for one that they do not give."""
+    """These figures of the stored histories, as SVG; raises KeyError for an unknown name."""
     found = {figure.name: figure for figure in figures(read_samples(STORED))}
     return {name: svg(spec(found[name])) for name in names}
 

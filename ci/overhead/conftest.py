@@ -1,4 +1,4 @@
-"""A place for the ratios of these benchmarks, and a line for each at the end."""
+"""The fixture that collects the ratios of these benchmarks, and a line for each at the end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ci.overhead.harness import RATIOS, Harness
 
 @pytest.fixture
 def harness(benchmark: Any, request: pytest.FixtureRequest) -> Harness:
-    """The place for a ratio of this benchmark."""
+    """The collector of this benchmark's ratios."""
     return Harness(benchmark, request.config)
 
 

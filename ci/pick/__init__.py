@@ -1,1 +1,1 @@
-"""Which hardware for a latency, and how soon at a throughput: an answer out of histories."""
+"""Picks the hardware for a latency or throughput target, from histories."""

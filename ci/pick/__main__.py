@@ -1,7 +1,7 @@
 """python -m ci.pick RUN... --model mpt7b --input 512 --output 64 --latency 2s
 
-For every hardware the highest throughput whose latency meets the target, the best first; with --throughput
-500 the least latency for that many output tokens/s. RUN is a history, or a folder of them.
+Lists for every hardware the highest throughput that meets the latency target, the best first; with
+--throughput 500, the least latency at that many output tokens/s. RUN is a history, or a folder of histories.
 
 --estimate adds machines, batches and lengths that nobody measured, each with a 90 % interval, and answers
 --ttft, --tpot and --fewest-devices too.
@@ -51,14 +51,14 @@ _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?\Z")
 
 
 class _Parser(argparse.ArgumentParser):
-    """One line and exit code 4 for arguments that are not right."""
+    """Reports wrong arguments in one line, with exit code 4."""
 
     def error(self, message: str) -> NoReturn:
         raise InputError(message)
 
 
 def parse_latency(written: str, option: str = "--latency") -> float:
-    """Seconds out of `2s` or `500ms`; raises InputError for anything else."""
+    """Read seconds from `2s` or `500ms`; raises InputError for anything else."""
     match = _LATENCY.match(written)
     value = float(match[1]) / (1000 if match[2] == "ms" else 1) if match else 0.0
     if not 0 < value < float("inf"):
@@ -67,7 +67,7 @@ def parse_latency(written: str, option: str = "--latency") -> float:
 
 
 def parse_throughput(written: str) -> float:
-    """Output tokens/s; raises InputError for what is no number above zero."""
+    """Read output tokens/s; raises InputError for anything but a number above zero."""
     value = float(written) if _NUMBER.match(written) else 0.0
     if not 0 < value < float("inf"):
         raise InputError(f"--throughput {written}: write output tokens/s above zero, such as 500")
@@ -75,9 +75,10 @@ def parse_throughput(written: str) -> float:
 
 
 def read_prices(file: Path, devices: Collection[str]) -> dict[str, float]:
-    """`usd_per_hour: {a100_80gb: 1.8}`, of one device an hour; raises InputError for anything else.
+    """Read prices of one device for an hour, `usd_per_hour: {a100_80gb: 1.8}`.
 
-    A device is one of these or of the library: another name is a slip, and its price would go unsaid.
+    Raises InputError for anything else, and for a device that is neither in `devices` nor in the library: its
+    price would be ignored silently.
     """
     keys = read_yaml(file, str(file)).mapping(("usd_per_hour",), required=("usd_per_hour",))
     prices = keys["usd_per_hour"].mapping()
@@ -89,9 +90,9 @@ def read_prices(file: Path, devices: Collection[str]) -> dict[str, float]:
 
 
 def choose(found: Sequence[Curve], model: str, input_len: int, output_len: int) -> list[Curve]:
-    """The curves of this model at these lengths.
+    """The curves of a model at these lengths.
 
-    Raises InputError where there are none, or several models have that name; it says what there is.
+    Raises InputError, which lists the choices, if there are none or several models have that name.
     """
     of_model = [curve for curve in found if curve.model == model and curve.samples]
     if not of_model:
@@ -153,7 +154,7 @@ _ESTIMATES = ("ttft", "tpot", "fewest_devices", "rank", "hardware", "engine", "b
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Raise InputError for options that do not go together."""
+    """Raise InputError for options that exclude each other."""
     given = [name for name in _TARGETS if getattr(options, name) is not None]
     if not options.estimate:
         for name in _ESTIMATES:
@@ -184,7 +185,7 @@ def _question(options: argparse.Namespace) -> Question:
 
 
 def parse_batch(written: str) -> int:
-    """A whole number of sequences; raises InputError for anything else."""
+    """Read a whole number of sequences; raises InputError for anything else."""
     if not re.fullmatch(r"[1-9][0-9]{0,6}", written.strip()):
         raise InputError(
             f"--batch {written}: write whole numbers above zero, separated by commas, such as 1,8"
@@ -205,7 +206,7 @@ def read_host(file: Path) -> tuple[float, float]:
 
 
 def _model(asked: str, found: Sequence[Curve]) -> ModelSpec:
-    """A model of the library, of a yaml, or of the runs; raises InputError where there is none."""
+    """The model of the library, a yaml or the runs; raises InputError if none has it."""
     if asked.endswith(".yaml"):
         file = Path(asked)
         return library.read_model(file.stem, read_yaml(file, asked))
@@ -297,5 +298,5 @@ def _answers(
 
 
 if __name__ == "__main__":
-    gc.disable()  # a short life, and hundreds of thousands of small things that all stay
+    gc.disable()  # a short process with hundreds of thousands of small objects, none of which become garbage
     run_main(main)

@@ -1,4 +1,4 @@
-"""The best point of each curve under a target, the best between two measured ones, and who is dominated."""
+"""The best point of each curve for a target, interpolated points, and the curves that others dominate."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fixtures.core.spec.case import Point
 
 @dataclass(frozen=True)
 class Target:
-    """A latency in s that is not to be passed, or output tokens/s that are to be reached: one of the two."""
+    """The target: either the longest latency in s, or the least output tokens/s."""
 
     latency_s: float | None = None
     tokens_per_s: float | None = None
@@ -27,11 +27,11 @@ class Target:
         return at.tokens_per_s >= (self.tokens_per_s or 0)
 
     def rank(self, at: At) -> float:
-        """What is to be small: less throughput for a latency, latency for a throughput."""
+        """The sort key of points that meet the target, the smallest best."""
         return -at.tokens_per_s if self.latency_s is not None else at.latency_s
 
     def missed_by(self, at: At) -> float:
-        """What is to be small to come near: latency itself, or less throughput."""
+        """The sort key of points that miss the target, the smallest nearest."""
         return at.latency_s if self.latency_s is not None else -at.tokens_per_s
 
 
@@ -46,11 +46,11 @@ class At:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a curve says. `best` is None where no measured point meets the target; `nearest` came nearest.
+    """The answer of a curve. `best` is None if no measured point meets the target; `nearest` comes nearest.
 
-    `between` is a whole batch size between two measured ones that would be better than `best`, its latency
-    interpolated. `usd_per_million_tokens` is None without a price of the device. `dominated_by` names the
-    curves that are no worse in any respect and better in one.
+    `between` is a batch size between two measured ones that is better than `best` by interpolated latency.
+    `usd_per_million_tokens` is None without a price for the device. `dominated_by` names the curves that are
+    no worse in any respect and better in at least one.
     """
 
     curve: Curve
@@ -67,7 +67,7 @@ class Answer:
 
     @property
     def devices(self) -> int:
-        """How many devices the curve was taken on."""
+        """The number of devices of the curve."""
         return self.curve.samples[0].devices
 
     @property
@@ -78,9 +78,9 @@ class Answer:
 
 
 def answer(curves: Iterable[Curve], target: Target, usd_per_hour: Mapping[str, float]) -> list[Answer]:
-    """An answer a curve that has points: the best first, those that miss the target last, the nearest first.
+    """The answers of the curves with samples: the best first, those that miss the target last, nearest first.
 
-    `usd_per_hour` are prices of one device by its name.
+    `usd_per_hour` maps the name of a device to its price.
     """
     found = [_of_curve(curve, target, usd_per_hour) for curve in curves if curve.samples]
     with_rivals = [
@@ -95,7 +95,7 @@ def _order(each: Answer, target: Target) -> tuple[bool, float]:
 
 
 def usd_per_million_tokens(usd_per_hour: float, devices: int, tokens_per_s: float) -> float:
-    """`usd_per_hour * devices / 3600 / tokens_per_s * 1e6`, of output tokens, the devices never idle."""
+    """US$ a million output tokens, never idle: `usd_per_hour * devices / 3600 / tokens_per_s * 1e6`."""
     return usd_per_hour * devices / 3600 / tokens_per_s * 1e6
 
 
@@ -122,10 +122,10 @@ def _at(curve: Curve, batch: int, latency_s: float) -> At:
 
 
 def _between(curve: Curve, points: Sequence[At], target: Target, best: At | None) -> At | None:
-    """The best whole batch size between two measured ones of which one meets the target; None without.
+    """The best batch size between two measured ones of which exactly one meets the target; None without.
 
-    Latency is taken to be linear along batch size between neighbours; then throughput rises or falls all the
-    way, so nothing inside is better than both ends where both meet the target, or neither does.
+    Latency is assumed linear in batch size between neighbours. Throughput then is monotonic, so no batch
+    inside is better than both ends if both meet the target, or neither does.
     """
     found = []
     for low, high in pairwise(points):
@@ -139,7 +139,7 @@ def _between(curve: Curve, points: Sequence[At], target: Target, best: At | None
 
 
 def _last_met(curve: Curve, low: At, high: At, target: Target) -> At | None:
-    """The whole batch size next to where the target is just met, on the side that meets it; by halving."""
+    """The last batch size that meets the target between two of which one does, found by bisection."""
     slope = (high.latency_s - low.latency_s) / (high.batch_size - low.batch_size)
 
     def at(batch: int) -> At:
@@ -154,7 +154,7 @@ def _last_met(curve: Curve, low: At, high: At, target: Target) -> At | None:
 
 
 def _dominates(ours: Answer, theirs: Answer) -> bool:
-    """No worse in latency, tokens/s, tokens/s a device and, where both have a price, cost; better in one."""
+    """Whether ours is no worse in latency, tokens/s, tokens/s a device or known cost, and better in one."""
     if ours.best is None or theirs.best is None or ours is theirs:
         return False
     pairs = [

@@ -1,4 +1,4 @@
-"""The answers as lines for people and as plain values for programs."""
+"""The answers as a table for people, and as JSON values for programs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _HEADING = (
 
 
 def lines(answers: Sequence[Answer], target: Target) -> list[str]:
-    """A table of those that meet the target, the best first; then between points, dominated, missed."""
+    """A table of the answers that meet the target, then interpolated points, dominated and missing curves."""
     met = [answer for answer in answers if answer.best is not None]
     table = [_HEADING, *(_cells(answer) for answer in met)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]

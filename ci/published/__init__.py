@@ -1,1 +1,1 @@
-"""Figures that others published, as histories, and what a prediction makes of them."""
+"""Published figures as histories, and predictions compared with them."""

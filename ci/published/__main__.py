@@ -1,10 +1,10 @@
-"""The published latencies as a history like any other: a100_2023.csv -> a100_2023.json beside it.
+"""Writes the published latencies as a history: a100_2023.csv -> a100_2023.json beside it.
 
 python -m ci.published  write the file anew
 
-Every point becomes a record under the case id that the suite of its figure gives it, so that a measurement
-of today lands on the same id. What was not published is None. A case that a suite has and its figure has not
-ran out of memory; that is its outcome.
+Every point becomes a record with the case id of its figure's suite, so a new measurement has the same id.
+What was not published is None. A case that is in the suite but not in the figure ran out of memory; that is
+its outcome.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ PROVENANCE = Provenance(
 
 
 def history() -> dict[str, Any]:
-    """The whole file: a benchmark a distinct point, in the order of the csv, and the outcomes.
+    """The content of the file: a benchmark for each distinct point, in the csv's order, and the outcomes.
 
-    Raises ValueError where a point stands in two figures with two latencies, or is of no case of its suite.
+    Raises ValueError if two figures have different latencies for a point, or a suite lacks its case.
     """
     cases: dict[str, dict[tuple[str, ...], Case]] = {figure: {} for figure in FIGURES}
     sweeps: dict[str, set[str]] = {}
@@ -89,9 +89,9 @@ def history() -> dict[str, Any]:
 
 
 def cases_of(figure: str) -> Iterator[tuple[Case, str | None]]:
-    """The cases that a figure's suite names, on the devices that it names, and the name of the sweep.
+    """The cases of a figure's suite on the named devices, with the name of the sweep.
 
-    Those that do not fit are among them.
+    Cases that do not fit are included.
     """
     for entry in read_suite(figure, library.suite(figure)).entries:
         for selector in entry.hardware:
@@ -106,7 +106,7 @@ def cases_of(figure: str) -> Iterator[tuple[Case, str | None]]:
 
 
 def written(values: dict[str, Any]) -> str:
-    """The text of the file: a line a case, so that a difference shows which."""
+    """The text of the file, a line a case, so that a diff shows which case changed."""
     compact = {name: json.dumps(part, separators=(",", ":")) for name, part in values.items()}
     for name in ("benchmarks", "outcomes"):
         lines = ",\n".join(json.dumps(entry, separators=(",", ":")) for entry in values[name])
@@ -157,10 +157,10 @@ def _record(case: Case, latency_s: float, figures: Sequence[str], sweeps: Sequen
 
 
 def _benchmark(record: Record) -> dict[str, Any]:
-    """As pytest-benchmark writes it.
+    """The record in the format of pytest-benchmark.
 
-    Single rounds were not published, so there are no `data`. Its commands need every statistic; these are
-    of a single value, the published mean, and claim no spread over the five calls.
+    Single rounds were not published, so `data` is empty. pytest-benchmark's commands need every statistic;
+    they are computed from a single value, the published mean, and state no spread over the five calls.
     """
     stats, case = Stats(), record.case
     stats.update(record.latency_mean_s)

@@ -1,6 +1,6 @@
-"""The largest batches that are predicted to fit, beside the largest that were published.
+"""Compares the largest batches that are predicted to fit with the largest published ones.
 
-python -m ci.published.fits  the 11 curves of the `hardware` figures, and a sentence for each difference
+python -m ci.published.fits  print the 11 curves of the `hardware` figures, with a sentence for each
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BF16_BYTES = 2
 
 @dataclass(frozen=True)
 class Curve:
-    """A model on a machine at one length: the largest published batch (0: none), the largest predicted."""
+    """A model on a machine at a pair of lengths: its largest published (0: none) and predicted batch."""
 
     model: str
     hardware: str
@@ -49,7 +49,7 @@ def published(figure: str = FIGURE) -> dict[tuple[str, str, int, int], int]:
 
 
 def predicted(model: str, hardware: str, input_len: int, output_len: int) -> int:
-    """The largest power of two that is predicted to fit, in bf16 with eager attention; 0 where none does."""
+    """The largest power of two that is predicted to fit, in bf16 with eager attention; 0 if none does."""
     room = _room_bytes(hardware)
     return largest_batch(
         lambda batch: _needed(model, hardware, Point(batch, input_len, output_len)).total_bytes, room, POWERS
@@ -63,10 +63,10 @@ def curves() -> list[Curve]:
 
 
 def why(curve: Curve) -> str:
-    """One sentence: why prediction and publication differ, or how far they agree.
+    """A sentence on why the predicted and the published batch differ, or that they agree.
 
-    The software of 2023 made logits for all T positions (B * T * vocabulary values), where today's makes
-    them for the last one alone: the smallest batch that was not published is worked out again with them.
+    The software of 2023 made logits for all T positions (B * T * vocabulary values); today's makes them only
+    for the last one. The sentence compares both for the smallest batch that was not published.
     """
     if curve.predicted == curve.published == 0:
         need = _needed(curve.model, curve.hardware, Point(1, 1, 1)).load_bytes
@@ -88,7 +88,7 @@ def why(curve: Curve) -> str:
 
 
 def table(found: Sequence[Curve]) -> list[str]:
-    """Lines: a row a curve."""
+    """The lines of the table, a row a curve."""
     heading = ("model", "hardware", "published", "predicted", "why")
     cells = [heading, *(_cells(curve) for curve in found)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -123,7 +123,7 @@ def _gb(value: int) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the table; the exit code: 1 where a published point is predicted not to fit, 4 for bad input."""
+    """Print the table; returns 1 if a published point is predicted not to fit, 4 for bad input, else 0."""
     if arguments:
         print("fits: takes no arguments", file=sys.stderr)
         return 4

@@ -1,8 +1,8 @@
 """python -m ci.report RUN... [-o report.html] [--figures DIR] [--markdown]
 
-One page for a browser with figures, a picker and every case; figures as SVG files in DIR; a summary of the
-cases in Markdown on the screen. RUN is a history, or a folder of them; of a case in several the newest
-counts, and all are in its trend. Exit code 4 for bad input.
+Writes one HTML page with figures, a picker and every case (-o), or figures as SVG files (--figures), or
+prints a summary of the cases in Markdown. RUN is a history, or a folder of histories. If a case is in
+several, the newest counts, and its trend shows all of them. Exit code 4 for bad input.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from fixtures.core.store.runs import read_runs
 
 BAD_INPUT = 4
 MOST = 60  # figures: each takes about a tenth of a second to draw
-MOST_ON_PAGE = 300  # they are drawn when they are looked at, and have some kilobytes each
+MOST_ON_PAGE = 300  # a figure of the page is drawn when it is scrolled to, and has some kilobytes
 
 
 class _Parser(argparse.ArgumentParser):
-    """One line and exit code 4 for arguments that are not right."""
+    """Reports wrong arguments in one line, with exit code 4."""
 
     def error(self, message: str) -> NoReturn:
         raise InputError(message)
 
 
 def number_above_zero(text: str) -> int:
-    """What its name says; raises ValueError for anything else."""
+    """A whole number above zero; raises ValueError for anything else."""
     value = int(text)
     if value < 1:
         raise ValueError(text)
@@ -73,7 +73,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def make_folder(folder: Path) -> None:
-    """Before anything is drawn for it; raises InputError where it cannot be."""
+    """Make a folder with its parents; raises InputError if it cannot be made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -81,7 +81,7 @@ def make_folder(folder: Path) -> None:
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write a file, and its folder, as a whole or not at all; raises InputError where it cannot be."""
+    """Write a file atomically, and make its folder; raises InputError if it cannot be written."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, text.encode())
@@ -90,7 +90,7 @@ def write_text(file: Path, text: str) -> None:
 
 
 def draw(folder: Path, samples: Sequence[Sample], most: int) -> None:
-    """Write at most so many figures; all are drawn before the first is written."""
+    """Write at most `most` figures as SVG files; draws all of them before it writes the first."""
     make_folder(folder)
     drawn = {figure.name: svg(spec(figure)) for figure in figures(samples, most)}
     for name, text in drawn.items():
@@ -102,7 +102,7 @@ def draw(folder: Path, samples: Sequence[Sample], most: int) -> None:
 
 
 def write_page(file: Path, samples: Sequence[Sample], most: int) -> None:
-    """Write the page, with at most so many figures."""
+    """Write the HTML page, with at most `most` figures."""
     with making_vega() as vega:
         drawings = [
             Drawing(figure.kind, figure.name, figure.title, spec(figure)) for figure in figures(samples, most)
@@ -116,7 +116,7 @@ def write_page(file: Path, samples: Sequence[Sample], most: int) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write and print what was asked for; the exit code."""
+    """Run the command; returns the exit code."""
     try:
         options = _options(arguments)
         runs = read_runs(options.runs, lambda line: print(f"report: {line}", file=sys.stderr))
@@ -134,5 +134,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    gc.disable()  # a short life, and hundreds of thousands of small things that all stay
+    gc.disable()  # a short process with hundreds of thousands of small objects, none of which become garbage
     run_main(main)

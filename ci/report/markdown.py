@@ -20,7 +20,7 @@ _PLAIN = re.compile(r"(?!www\.)[A-Za-z0-9]+([_.-][A-Za-z0-9]+)*\Z")
 
 
 def summary(samples: Sequence[Sample], runs: Sequence[History]) -> str:
-    """What there is in one line, what failed, and a table; the runs are those that the samples are from."""
+    """A line of counts, the failures, and a table of the samples; `runs` are the samples' runs."""
     sources = Counter(sample.source for sample in samples if sample.latency_s is not None)
     ran_out = sum(sample.latency_s is None for sample in samples)
     said = [f"{number} {source}" for source, number in sources.items()]
@@ -40,7 +40,7 @@ def summary(samples: Sequence[Sample], runs: Sequence[History]) -> str:
 
 
 def _emulated(samples: Sequence[Sample]) -> list[str]:
-    """What dtypes were emulated, each once on a device: with it, not by the engine, such cases are slow."""
+    """A note for each dtype that a device emulates: it makes cases slow, not the engine."""
     found: dict[tuple[str, str | None], str] = {}
     for sample in samples:
         peaks = (sample.record.limits or Limits()).peaks
@@ -50,7 +50,7 @@ def _emulated(samples: Sequence[Sample]) -> list[str]:
 
 
 def table(samples: Sequence[Sample]) -> str:
-    """A row a case; one that ran out of memory says so in the place of its latency."""
+    """A Markdown table with a row a case; "out of memory" takes the place of a latency."""
     heading = (*_CASE, *(field.heading for field in _FIELDS), "source")
     rows = [heading, *map(_cells, samples)]
     return "\n".join(markdown(rows, right=range(3, len(heading) - 1))) + "\n"
@@ -75,7 +75,7 @@ def _failures(failed: dict[str, str]) -> Iterator[str]:
 
 
 def escaped(text: str) -> str:
-    """Text that Markdown shows as it stands: what could be more than a word is code.
+    """Text that Markdown shows literally: anything but a plain word becomes code.
 
     >>> escaped("a100_80gb"), escaped("<b>"), escaped("@you `x`")
     ('a100_80gb', '`<b>`', '`` @you `x` ``')

@@ -1,1 +1,1 @@
-"""What makes the environment, and what goes without one: called by the commands in ci/."""
+"""Makes the environment, and measures without one; the commands in ci/ call these scripts."""

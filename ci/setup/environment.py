@@ -3,11 +3,11 @@
     python3 ci/setup/environment.py         make .venv if need be, and print the path of its Python
     python3 ci/setup/environment.py lock    make ci/setup/requirements.lock anew from pyproject.toml
 
-The environment is made once, from ci/setup/requirements.lock, and made again only when the lock or the
-minor version of Python changes. It is trusted because of its stamp, which is written last: an
-install that did not end has no stamp, and the next start makes everything anew.
+The environment is made from ci/setup/requirements.lock, and made again only when the lock or the minor
+version of Python changes. A stamp, written last, marks it as complete: an interrupted install has no stamp,
+and the next start makes the environment anew.
 
-Exit codes: 3 when the environment could not be made, 4 when Python is not one that fits.
+Exit codes: 3 if the environment could not be made, 4 for an unsupported Python.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ NOT_LOCKED = re.compile(r"(nvidia(?!-ml-py)|cuda)-|(triton|pip)==")
 
 
 def stop(code: int, message: str) -> NoReturn:
-    """End the program with one line that says why."""
+    """Exit with a code, after one line that says why."""
     print(f"environment: {message}", file=sys.stderr)
     raise SystemExit(code)
 
@@ -75,7 +75,7 @@ def wanted_stamp(lock: bytes, version: str) -> str:
 
 
 def is_good(stamp: str) -> bool:
-    """Tell whether `.venv` bears the stamp and its Python still starts as the same version."""
+    """Return whether `.venv` has this stamp and its Python still starts with the same version."""
     ask = "import sys; print('%d.%d' % sys.version_info[:2])"
     try:
         if STAMP.read_text(encoding="utf-8") != stamp:
@@ -88,7 +88,7 @@ def is_good(stamp: str) -> bool:
 
 @contextmanager
 def only_one() -> Iterator[int]:
-    """Hold the lock beside `.venv`, after waiting for another start that holds it."""
+    """Hold the lock beside `.venv`; wait for another process that holds it."""
     with Path(f"{VENV}.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -99,10 +99,10 @@ def only_one() -> Iterator[int]:
 
 
 def run(what: str, command: Sequence[str | Path], keep: tuple[int, ...] = ()) -> None:
-    """Run a command quietly; when it fails, show its last lines and say that `what` failed.
+    """Run a command quietly; if it fails, show its last lines and exit with a message that names `what`.
 
-    The command inherits the descriptors in `keep`: the lock is among them because the command can
-    outlive this program, and nobody else may work in `.venv` before it has ended.
+    The command inherits the descriptors in `keep`, such as the lock's: it can outlive this program, and no
+    other process may work in `.venv` before it ends.
     """
     pipe, none = subprocess.PIPE, subprocess.DEVNULL
     done = subprocess.run(
@@ -117,7 +117,7 @@ def run(what: str, command: Sequence[str | Path], keep: tuple[int, ...] = ()) ->
 
 
 def install(venv: Path, what: str, arguments: list[str], keep: tuple[int, ...] = ()) -> None:
-    """Make the environment `venv` from nothing and let pip install what `arguments` name."""
+    """Make the environment `venv` anew and let pip install what `arguments` name."""
     make = [sys.executable, "-I", "-m", "venv", "--clear", str(venv)]
     run(f"making an empty {venv.name}", make, keep)
     # Isolated (-I), so that packages on a $PYTHONPATH do not count as installed.
@@ -126,17 +126,17 @@ def install(venv: Path, what: str, arguments: list[str], keep: tuple[int, ...] =
 
 
 def ensure() -> None:
-    """Make `.venv` unless a good one is there."""
+    """Make `.venv` unless it is complete already."""
     stamp = wanted_stamp(LOCK.read_bytes(), minor_version())
     if is_good(stamp):
         return
-    if VENV.is_symlink():  # it is somebody else's, who may be at work in it
+    if VENV.is_symlink():  # another project may use it
         stop(
             FAILED,
             f".venv links to an environment for another lock or Python, {VENV.readlink()}; remove the link",
         )
     with only_one() as held:
-        if is_good(stamp):  # the start that was waited for has made it
+        if is_good(stamp):  # the process that held the lock has made it
             return
         size = "about 1.3 GB, one to three minutes"
         print(f"making .venv from ci/setup/requirements.lock ({size})...", file=sys.stderr)
@@ -146,14 +146,14 @@ def ensure() -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is there as a whole or not at all."""
+    """Write a file atomically."""
     part = path.with_name(f"{path.name}.part")
     part.write_text(text, encoding="utf-8")
     part.replace(path)
 
 
 def portable_pins(frozen: str) -> list[str]:
-    """Return the sorted pins of a `pip freeze` that fit every machine."""
+    """Return the pins of a `pip freeze` that suit every machine, sorted."""
     pins = [line.partition("+")[0] for line in frozen.splitlines() if "==" in line]
     return sorted((pin for pin in pins if not NOT_LOCKED.match(pin)), key=str.lower)
 
@@ -175,7 +175,7 @@ def lock() -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Do what the command line asks for."""
+    """Run the command."""
     use_wished_python()
     try:
         if arguments == ["lock"]:

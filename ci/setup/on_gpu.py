@@ -1,14 +1,14 @@
-"""Test and measure on a host as it is: no network, no .venv, the Python that is running.
+"""Test and measure on a host as it is: without network, without .venv, with the running Python.
 
     ci/gpu --minutes 25                       the tests, then the suite `models`
     ci/gpu --suite latency -- -k mpt7b        another suite; what follows `--` goes to pytest
     ci/gpu --fetch 3.12                       with network, beforehand: into wheels/, for that Python
 
-Histories go to ci/histories/<hardware>/, where they can be committed. The measurement runs even where
-a test failed, and what was measured before the time is over is kept. A small package that the host lacks is
-taken from wheels/, which --fetch has filled on a machine with network: copy the folder along.
+Histories go to ci/histories/<hardware>/, where they can be committed. The measurement runs even if a test
+failed, and what it measured before the time ran out is saved. A small package that the host lacks comes from
+wheels/: fill the folder with --fetch on a machine with network, and copy it along.
 
-Exit codes: 0 all well, 1 a test or a case failed, 3 something is missing here, 4 bad input.
+Exit codes: 0 success, 1 a test or a case failed, 3 a package or the GPU is missing, 4 bad input.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ PACKAGES = {
 WHEELS = ROOT / "wheels"
 FETCHED = ("hypothesis", "msgspec", "nvidia-ml-py", "psutil", "sortedcontainers")  # what GPU hosts may lack
 TEST_PACKAGES = {"hypothesis": "hypothesis"}
-SHARE_OF_TESTS = 0.3  # of the time: the tests must leave enough for what only a GPU can show
-GRACE_S = 120.0  # for a case in flight to end, and for the history to be written
+SHARE_OF_TESTS = 0.3  # of the time budget; the rest is for the measurement
+GRACE_S = 120.0  # for the case in flight to end and the history to be written
 
 
 def missing(packages: dict[str, str]) -> list[str]:
-    """Those of the packages that are not here, by the names under which they are installed."""
+    """The names of the packages that are not installed."""
     return [name for module, name in packages.items() if importlib.util.find_spec(module) is None]
 
 
@@ -76,13 +76,13 @@ def add_wheels(folder: Path) -> None:
 
 
 def has_gpu() -> bool:
-    """Whether torch sees a GPU; in a process of its own, so that this one holds no device."""
+    """Whether torch sees a GPU; asked in a separate process, so that this one holds no device."""
     ask = "import sys, torch; sys.exit(not torch.cuda.is_available())"
     return subprocess.run([sys.executable, "-c", ask]).returncode == 0
 
 
 def pytest(arguments: Sequence[str], limit_s: float) -> int:
-    """Run pytest; after `limit_s` it is interrupted, so that it can save what it has, then killed."""
+    """Run pytest; after `limit_s` seconds interrupt it, so that it can save its results, then kill it."""
     command = [sys.executable, "-P", "-m", "pytest", "-c", str(ROOT / "pytest.ini"), "--rootdir", str(ROOT)]
     # a shell's background job has SIGINT ignored, and its children would inherit that
     hear = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
@@ -98,7 +98,7 @@ def pytest(arguments: Sequence[str], limit_s: float) -> int:
 
 
 def keep(history: Path, histories: Path, suite: str) -> Path:
-    """Move a history to its hardware's folder, named after suite and time; where it is then."""
+    """Move a history to its hardware's folder, named after suite and time; returns its new path."""
     label = json.loads(history.read_text(encoding="utf-8"))["machine_info"]["inference"]["label"]
     folder = histories / label
     folder.mkdir(parents=True, exist_ok=True)
@@ -127,7 +127,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do it all; the exit code."""
+    """Run the command; returns the exit code."""
     options = parse(arguments)
     if options.fetch:
         return fetch(options.fetch)

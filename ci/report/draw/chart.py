@@ -1,6 +1,6 @@
-"""What all figures have in common as Vega-Lite, in plain values; nothing is drawn here.
+"""The parts that all figures share, as Vega-Lite in plain values; nothing is drawn here.
 
-An axis has its domain in it, so that a mark's place can be worked back to its value.
+Each axis states its domain, so that a mark's place can be converted back to its value.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from ci.report.draw.ticks import around, from_zero, log_domain, log_ticks
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 WIDTH, HEIGHT = 520, 360
-# The first comes with vl-convert, so that a text is as wide on every machine; the second is as wide.
+# vl-convert brings the first, so text has the same width on every machine; the second has the same widths.
 FONT = "Liberation Sans, Arial, sans-serif"
-# Points with an interval, and a text for a screen reader; more would hide each other and double the file.
+# The most points with intervals and texts for screen readers; more would overlap and double the file.
 _MOST_TOLD = 150
 LOG, ZERO, AROUND = "log", "zero", "around"
 
@@ -26,8 +26,8 @@ LOG, ZERO, AROUND = "log", "zero", "around"
 class Axis:
     """A field of the points along an axis, on a scale: "log", "zero" (linear from 0) or "around" the values.
 
-    `also` are other fields, such as the ends of an interval, that have to be in its domain; `values` are
-    where its ticks stand, None for where they usually do.
+    `also` are further fields that its domain must include, such as the ends of an interval; `values` are the
+    ticks, None for the usual ones.
     """
 
     field: str
@@ -38,7 +38,7 @@ class Axis:
     format: str = ",~r"
 
     def encoding(self, figure: Figure, place: str) -> dict[str, Any]:
-        """As x or y of the figure, with the lines' places in its domain."""
+        """The axis as encoding "x" or "y" of the figure; its domain includes the lines."""
         fields = (self.field, *self.also)
         known = [point[key] for point in figure.points for key in fields if point.get(key) is not None]
         known += [point[place] for point in figure.lines]
@@ -62,7 +62,7 @@ class Axis:
 
 
 def batch_axis(figure: Figure) -> Axis:
-    """Batch sizes, doubling; their own values are the ticks where there are few."""
+    """A logarithmic axis of batch sizes, with a tick at each if there are at most ten."""
     batches = sorted({point["batch_size"] for point in figure.points})
     return Axis("batch_size", "batch size", values=batches if len(batches) <= 10 else None)
 
@@ -78,10 +78,10 @@ def chart(
     shapes: Mapping[str, str] = SHAPES,
     look_title: str = "points are",
 ) -> dict[str, Any]:
-    """The figure's lines, its curves along `order` (None: points alone), their intervals, their points.
+    """The chart: the figure's lines, its curves along `order` (None: only points), intervals and points.
 
-    `x` and `y` are encodings; `look` is the field that a point's shape is of. Where there are more points
-    than 150 they have no intervals.
+    `x` and `y` are encodings; the field `look` sets a point's shape. With more than 150 points there are no
+    intervals.
     """
     series = sorted({point["series"] for point in figure.points}, key=natural)
     of_colour = colour(series, figure.legend)

@@ -1,4 +1,4 @@
-"""A figure as plain values, and what every kind of figure is made with."""
+"""A figure as plain values, and the functions that every kind of figure uses."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ SOLID, DASHED, DOTTED = "solid", "dashed", "dotted"
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure: its kind, its name (of a file), what its curves are called, and its points as plain values.
+    """A figure: its kind, its file name, the title of its legend, and its points as plain values.
 
-    A point has `case`, `series` and `source`, and the values of its kind; an end of an interval is None where
-    there is none. A line is no case's: a roof, the edge of a device, a bound. Its points have `line` (which
-    one), `x`, `y`, `dash`, `series` (None: of no curve), `label` (on one of its points, None on the
-    others) and whether that is `at_left`. `notes` stand under the title.
+    A point has `case`, `series` and `source`, and the values of its kind; the ends of a missing interval are
+    None. A line belongs to no case: a roof, the memory of a device, a bound. Its points have `line` (its
+    name), `x`, `y`, `dash`, `series` (None: of no curve), `label` (on one of its points, None on the
+    others) and `at_left`, the label's side. `notes` stand under the title.
     """
 
     kind: str
@@ -34,28 +34,28 @@ class Figure:
 
 @dataclass(frozen=True)
 class Cases:
-    """What figures are made of: `latest` has each case of a source once, `every` those of all runs."""
+    """The samples for figures: `latest` has each case of a source once, `every` has those of all runs."""
 
     latest: Sequence[Sample]
     every: Sequence[Sample]
 
 
 class Room(Protocol):
-    """A room with one kind of figure, or several alike."""
+    """A room of `figures/`, with one kind of figure or several similar kinds."""
 
     @property
     def KINDS(self) -> Mapping[str, Callable[[Cases], Iterator[Figure]]]:
-        """By a kind's name what gives its figures, one after the other, as far as they are asked for.
+        """Kind -> the generator of its figures, which makes each when it is asked for.
 
         The name of a figure need be neither unique nor short.
         """
 
     def spec(self, figure: Figure) -> dict[str, Any]:
-        """How one of them looks, in Vega-Lite."""
+        """The Vega-Lite spec of a figure."""
 
 
 def point(sample: Sample, series: str, **values: Any) -> dict[str, Any]:
-    """A point of a case, numbers with seven digits."""
+    """The point of a case, its numbers with seven significant digits."""
     return {"case": sample.case_id, "series": series, "source": sample.source, **plain(values)}
 
 
@@ -68,7 +68,7 @@ def line(
     series: str | None = None,
     at_left: bool = False,
 ) -> list[dict[str, Any]]:
-    """The points of a line through these places, its label on the last, or on the first."""
+    """The points of a line through `places`, with the label on the last point, or `at_left` on the first."""
     same = {"line": name, "dash": dash, "series": series, "label": None, "at_left": at_left}
     found = [plain({**same, "x": x, "y": y}) for x, y in places]
     if found:
@@ -77,7 +77,7 @@ def line(
 
 
 def plain(values: dict[str, Any]) -> dict[str, Any]:
-    """The same, with seven significant digits: more are no one's to see."""
+    """The values with floats rounded to seven significant digits; nobody sees more."""
     return {
         key: float(f"{value:.7g}") if isinstance(value, float) else value for key, value in values.items()
     }

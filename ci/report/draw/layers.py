@@ -9,8 +9,8 @@ from typing import Any
 from ci.report.draw.figure import DASHED, DOTTED, PREDICTED, RAN_OUT, SOLID, Figure
 from ci.report.read.samples import MEASURED, PUBLISHED
 
-# M. Okabe and K. Ito, "Color Universal Design": told apart with any kind of colour vision. Without its
-# yellow, which is too light on white.
+# M. Okabe and K. Ito, "Color Universal Design": distinct with any kind of colour vision. Without its yellow,
+# which is too light on white.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 _GREY = "#555555"
 _CROSS = "M-1,-.6L-.6,-1L0,-.4L.6,-1L1,-.6L.4,0L1,.6L.6,1L0,.4L-.6,1L-1,.6L-.4,0Z"
@@ -20,7 +20,7 @@ _ROWS = 15  # of a legend, before it has another column
 
 
 def colour(series: Sequence[str], title: str) -> dict[str, Any]:
-    """A colour a curve; after the last colour the first comes again."""
+    """The encoding that gives each curve a colour; the colours repeat after the last."""
     return {
         "field": "series",
         "type": "nominal",
@@ -31,9 +31,9 @@ def colour(series: Sequence[str], title: str) -> dict[str, Any]:
 
 
 def curves(order: str, of_colour: Mapping[str, Any]) -> dict[str, Any]:
-    """A line a curve and source along a field; predictions are dashed.
+    """The layer with a line for each curve and source along the field `order`; predictions are dashed.
 
-    Where there are more curves than colours the dashes tell those of one colour apart instead.
+    With more curves than colours, dashes distinguish curves of the same colour instead.
     """
     series = of_colour["scale"]["domain"]
     rounds = [_DASHES[SOLID], _DASHES[DASHED], _DASHES[DOTTED]]
@@ -54,7 +54,7 @@ def curves(order: str, of_colour: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def intervals(y: Mapping[str, Any], low: str, high: str) -> dict[str, Any]:
-    """A bar between two fields, where they are known."""
+    """The layer with a bar between the fields `low` and `high` of points that have them."""
     return {
         "transform": [{"filter": f"isValid(datum[{low!r}])"}],
         "mark": {"type": "rule", "aria": False, "strokeWidth": 1.5},
@@ -63,7 +63,7 @@ def intervals(y: Mapping[str, Any], low: str, high: str) -> dict[str, Any]:
 
 
 def points(figure: Figure, look: str, shapes: Mapping[str, str], title: str, told: bool) -> dict[str, Any]:
-    """A mark a point, its shape by the field `look`; each with its case for a screen reader, or none."""
+    """The layer with a mark a point, shaped by the field `look`; `told` adds texts for screen readers."""
     looks = [name for name in shapes if any(point[look] == name for point in figure.points)]
     shape = {
         "field": look,
@@ -79,7 +79,7 @@ def points(figure: Figure, look: str, shapes: Mapping[str, str], title: str, tol
 
 
 def line_data(figure: Figure) -> dict[str, Any]:
-    """The figure's lines as data sets: those of no curve apart from those in a curve's colour."""
+    """The figure's lines as data sets: grey lines, and lines in the colour of their curve."""
     own = [dict(point) for point in figure.lines if point["series"] is None]
     curved = [dict(point) for point in figure.lines if point["series"] is not None]
     return {name: found for name, found in (("lines", own), ("curve_lines", curved)) if found}
@@ -88,7 +88,7 @@ def line_data(figure: Figure) -> dict[str, Any]:
 def lines(
     figure: Figure, x: Mapping[str, Any], y: Mapping[str, Any], of_colour: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """The lines with their labels; `x` and `y` are the encodings of the points."""
+    """The layers of the lines and their labels; `x` and `y` are the encodings of the points."""
     places = {"x": {**x, "field": "x"}, "y": {**y, "field": "y"}}
     dashes = [{"test": f"datum.dash === '{name}'", "value": _DASHES[name]} for name in (DASHED, DOTTED)]
     align = {"expr": "datum.at_left ? 'left' : 'right'"}

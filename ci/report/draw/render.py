@@ -1,4 +1,4 @@
-"""Vega-Lite specs -> SVG, by vl-convert, which needs no browser and no network; used here alone."""
+"""Renders Vega-Lite specs as SVG with vl-convert, which needs no browser and no network."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from fixtures.core.base.errors import InputError
 
 
 def svg(spec: Mapping[str, Any]) -> str:
-    """The drawn figure, text as text; the same for the same spec.
+    """The figure as SVG with real text; the same spec gives the same SVG.
 
-    Raises InputError where vl-convert is not installed.
+    Raises InputError if vl-convert is not installed.
     """
     try:
         import vl_convert

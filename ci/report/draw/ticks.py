@@ -1,4 +1,4 @@
-"""Domains of axes and where their ticks stand."""
+"""Domains and ticks of axes."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ _FEWEST, _MOST = 4, 9
 
 
 def log_domain(values: Iterable[float]) -> tuple[float, float]:
-    """A fifth more than the values need, at both ends."""
+    """The range of the values, extended by a factor of 1.2 at both ends."""
     known = list(values)
     return min(known) / 1.2, 1.2 * max(known)
 
 
 def from_zero(values: Iterable[float]) -> tuple[float, float]:
-    """From 0 to the next half of the highest value's power of ten."""
+    """From 0 to the highest value, rounded up to a half of its power of ten."""
     highest = max(values)
     unit = 10.0 ** math.floor(math.log10(highest)) / 2
     return 0.0, math.ceil(highest / unit) * unit
 
 
 def around(values: Iterable[float]) -> tuple[float, float]:
-    """A tenth of their range more, at both ends."""
+    """The range of the values, extended by a tenth of it at both ends."""
     known = list(values)
     low, high = min(known), max(known)
     room = (high - low or abs(high) or 1.0) / 10
@@ -31,7 +31,7 @@ def around(values: Iterable[float]) -> tuple[float, float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Round numbers of a logarithmic axis: whole powers of ten, with as much between them as is needed.
+    """Ticks of a logarithmic axis: powers of ten, with round numbers between them if there are few.
 
     >>> log_ticks(0.9, 1100), log_ticks(250, 700)
     ([1.0, 10.0, 100.0, 1000.0], [300.0, 400.0, 500.0, 600.0, 700.0])
@@ -54,7 +54,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def linear_ticks(low: float, high: float) -> list[float]:
-    """Multiples of 1, 2 or 5 of a power of ten, three to ten of them.
+    """Three to ten ticks at multiples of 1, 2 or 5 times a power of ten.
 
     >>> linear_ticks(0.4, 1.1)
     [0.4, 0.6, 0.8, 1.0]

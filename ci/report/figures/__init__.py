@@ -1,4 +1,4 @@
-"""Which figures a set of cases gives; each kind has a room of its own here."""
+"""The figures that a set of cases gives; each kind of figure has its own module here."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _LONGEST_NAME = 120  # bytes of a file's, without its ending
 
 
 def figures(samples: Iterable[Sample], most: int | None = None) -> list[Figure]:
-    """The figures that the samples give, kind by kind; at most so many, of the kinds in turn.
+    """The figures of the samples, ordered by kind; at most `most`, taking the kinds in turn.
 
-    Of each case the newest run counts; of several runs of a case there is its trend.
+    The newest run of each case counts; trends show all runs.
     """
     every = list(samples)
     cases = Cases(newest(every), every)
@@ -37,12 +37,12 @@ def figures(samples: Iterable[Sample], most: int | None = None) -> list[Figure]:
 
 
 def spec(figure: Figure) -> dict[str, Any]:
-    """A figure in Vega-Lite, with the domains in its axes: a mark's place can be worked back to its value."""
+    """The Vega-Lite spec of a figure; its axes state their domains."""
     return KINDS[figure.kind].spec(figure)
 
 
 def _in_turn(sources: Mapping[str, Iterator[Figure]]) -> Iterator[Figure]:
-    """The first of each kind, then the second of each, until all are done."""
+    """The first figure of each kind, then the second of each, and so on."""
     left = list(sources.values())
     while left:
         for source in list(left):
@@ -53,7 +53,7 @@ def _in_turn(sources: Mapping[str, Iterator[Figure]]) -> Iterator[Figure]:
 
 
 def _new_name(wished: str, taken: set[str]) -> str:
-    """The name, with a number where it is another figure's already."""
+    """The name, with a number added if another figure has it already."""
     name, number = wished, 1
     while name in taken:
         number += 1

@@ -1,7 +1,7 @@
-"""Latency over batch size: measured, published and predicted side by side, and where memory ran out.
+"""Latency over batch size: measured, published and predicted, and the batches that ran out of memory.
 
-A figure of a model, a kind of device and a pair of lengths where a curve has two batch sizes or more, unless
-all of its curves stand in figures over output length already.
+A model, kind of device and pair of lengths gets a figure if a curve has two batch sizes or more, unless the
+figures over output length show all of its curves already.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NOTE = "predicted: the bound, over the share of it that the model's other cases
 
 
 def figures(cases: Cases) -> Iterator[Figure]:
-    """Of each model and pair of lengths one, a curve a machine."""
+    """A figure for each model, kind of device and pair of lengths, with a curve a machine."""
     by_length = _over_length(cases.latest)
     alike = grouped(cases.latest, lambda sample: (sample.model, sample.kind))
     expected: dict[tuple[str, str], dict[str, float]] = {}
@@ -62,7 +62,7 @@ def _known(group: Sequence[Sample]) -> Iterator[dict[str, Any]]:
 
 
 def _predicted(group: Sequence[Sample], expected: dict[str, float]) -> Iterator[dict[str, Any]]:
-    """Of every case once; those that ran out of memory are marked so, and come last, on top of the others."""
+    """The predicted point of every case; those that ran out of memory are marked and drawn on top."""
     by_id = {
         sample.case_id: sample for sample in sorted(group, key=lambda sample: sample.latency_s is not None)
     }

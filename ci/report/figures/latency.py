@@ -1,6 +1,6 @@
 """llm-foundry's figures: latency over output length, and latency against throughput.
 
-A figure whose every point stands in an earlier one is left out: a second view of two curves adds nothing.
+A figure whose points are all in earlier ones is left out: a second view of two curves adds nothing.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class _View(NamedTuple):
 
 
 def over_length(cases: Cases) -> Iterator[Figure]:
-    """Of each model, machine, engine and input length one, a curve a batch size."""
+    """A figure for each model, machine, engine and input length, with a curve a batch size."""
     return (_figure(_OVER_LENGTH, *group) for group in _groups(cases, _OVER_LENGTH))
 
 
 def against_throughput(cases: Cases) -> Iterator[Figure]:
-    """Of each model and pair of lengths one, a curve a machine; then of each machine one, a curve a model."""
+    """A figure for each model and lengths, a curve a machine; then one for each machine, a curve a model."""
     shown = {case for _, group in _groups(cases, _OVER_LENGTH) for case in _ids(group)}
     for view in _AGAINST_THROUGHPUT:
         for key, group in _groups(cases, view):
@@ -56,7 +56,7 @@ def spec(figure: Figure) -> dict[str, Any]:
 
 
 def latency_point(sample: Sample, series: str, **values: Any) -> dict[str, Any]:
-    """Its mean latency, and the ends of the interval of the median where there is one, in ms."""
+    """The point of a sample: its mean latency and the interval of its median, if any, in ms."""
     ends = latency_of(sample) or (None, None, None)
     value, low, high = (None if end is None else 1000 * end for end in ends)
     return point(
@@ -73,7 +73,7 @@ def latency_point(sample: Sample, series: str, **values: Any) -> dict[str, Any]:
 
 
 def machine(sample: Sample) -> str:
-    """What a curve of a machine is called."""
+    """The name of a machine's curve: hardware and engine."""
     return f"{sample.hardware} {sample.engine}"
 
 

@@ -1,4 +1,4 @@
-"""Memory against batch size, with the device's edge, and where a curve ended for want of memory."""
+"""Peak memory over batch size, with the device's memory and the batches that ran out of memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _GB = 1e9
 
 
 def figures(cases: Cases) -> Iterator[Figure]:
-    """Of each model, kind of device and pair of lengths one, where a curve has several batches."""
+    """A figure for each model, kind of device and pair of lengths with several batches in a curve."""
     for key, group in grouped(cases.latest, _place).items():
         told = [sample for sample in group if sample.latency_s is None or _peak_bytes(sample) is not None]
         batches = grouped(group, machine).values()
@@ -49,7 +49,7 @@ def _place(sample: Sample) -> tuple[str, str, int, int]:
 
 
 def _points(sample: Sample) -> Iterator[dict[str, Any]]:
-    """The measured peak and the predicted one; of a case that ran out of memory what it needed, marked so."""
+    """The measured and the predicted peak; for a case that ran out of memory, its need, marked as such."""
     predicted: float | None = predicted_bytes(sample)
     look = PREDICTED
     if sample.latency_s is None:
@@ -69,7 +69,7 @@ def _peak_bytes(sample: Sample) -> float | None:
 
 
 def _edge(group: Sequence[Sample]) -> list[dict[str, Any]]:
-    """A line across the figure at the memory that such a device has."""
+    """A line across the figure at the device's memory."""
     batches = [sample.point.batch_size for sample in group]
     edge = next((found for sample in group if (found := memory_bytes(sample))), None)
     if edge is None:

@@ -1,4 +1,4 @@
-"""What several devices are worth: speed-up and efficiency over batch size, and from which batch on."""
+"""Speed-up and efficiency of several devices over batch size, and the batch from which they are faster."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HARDWARE = "speed-up / hardware, as a multiple of the one device's"
 
 
 def speed_ups(cases: Cases) -> Iterator[Figure]:
-    """Of each model and pair of lengths one, where cases on several devices have theirs on one device."""
+    """A figure for each model and pair of lengths with cases on several devices and on one."""
     for key, group, found in _groups(cases):
         points = tuple(_point(sample, base, 1.0) for sample, base in found)
         lines = [*line("one", _across(found, 1.0), DASHED, "as fast as one device"), *_ideals(found)]
@@ -26,7 +26,7 @@ def speed_ups(cases: Cases) -> Iterator[Figure]:
 
 
 def efficiencies(cases: Cases) -> Iterator[Figure]:
-    """The same, by what hardware the several devices have."""
+    """The same figures, with the speed-up divided by the hardware used."""
     for key, _, found in _groups(cases):
         shares = [
             (sample, base, share) for sample, base in found if (share := share_of_hardware(sample, base))
@@ -51,7 +51,7 @@ def spec(figure: Figure) -> dict[str, Any]:
 
 
 def _groups(cases: Cases) -> Iterator[tuple[tuple[str, int, int], list[Sample], list[tuple[Sample, Sample]]]]:
-    """Model and lengths, their cases, and the pairs of these, of two batch sizes or more."""
+    """(Model and lengths, their cases, the pairs of these) for pairs with two batch sizes or more."""
     place = grouped(
         cases.latest, lambda sample: (sample.model, sample.point.input_len, sample.point.output_len)
     )
@@ -62,7 +62,7 @@ def _groups(cases: Cases) -> Iterator[tuple[tuple[str, int, int], list[Sample], 
 
 
 def _point(sample: Sample, base: Sample, scale: float) -> dict[str, Any]:
-    """The speed-up, or so much of it."""
+    """The point with the speed-up times `scale`."""
     value, low, high = (None if end is None else scale * end for end in gain(sample, base))
     return point(sample, machine(sample), batch_size=sample.point.batch_size, value=value, low=low, high=high)
 
@@ -73,7 +73,7 @@ def _across(found: Sequence[tuple[Sample, Sample]], y: float) -> list[tuple[floa
 
 
 def _ideals(found: Sequence[tuple[Sample, Sample]]) -> Iterator[dict[str, Any]]:
-    """The speed-up of n GPUs of which nothing is lost: n."""
+    """A line for each number n of GPUs at the ideal speed-up, n."""
     for n in sorted({sample.devices for sample, _ in found if sample.device != "cpu"}):
         places = _across(found, float(n))
         yield from line(f"ideal {n}", places, DOTTED, f"{n} devices, nothing lost", at_left=True)

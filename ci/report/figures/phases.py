@@ -1,4 +1,4 @@
-"""Prefill and decode apart: TTFT and TPOT, each over batch size or input length, and the least by physics."""
+"""Prefill and decode separately: TTFT and TPOT over batch size or input length, with their lower bounds."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class _Phase(NamedTuple):
 
 
 def prefills(cases: Cases) -> Iterator[Figure]:
-    """TTFT, of each model: over batch size for a pair of lengths, and over input length for a batch."""
+    """TTFT of each model: over batch size for each pair of lengths, over input length for each batch."""
     return _figures(cases, _TTFT)
 
 
 def decodes(cases: Cases) -> Iterator[Figure]:
-    """TPOT likewise."""
+    """TPOT of each model, in the same figures."""
     return _figures(cases, _TPOT)
 
 
@@ -82,7 +82,7 @@ def _figure(phase: _Phase, model: str, group: Sequence[Sample], along: str, at: 
 
 
 def _differs(group: Sequence[Sample], along: str) -> bool:
-    """A curve of a machine has two places along the axis, or more."""
+    """Whether a machine's curve has two places or more along the axis."""
     curves = grouped(group, lambda sample: (machine(sample), sample.source))
     return any(len({getattr(sample.point, along) for sample in curve}) > 1 for curve in curves.values())
 
@@ -92,7 +92,7 @@ def _prefill_bound_s(sample: Sample) -> float | None:
 
 
 def _decode_bound_s(sample: Sample) -> float | None:
-    """Of a step, as TPOT is."""
+    """The bound on a decode step, in s, to compare with TPOT."""
     whole = (sample.record.limits or Limits()).decode_bound_s
     return None if not whole or sample.point.output_len == 1 else whole / (sample.point.output_len - 1)
 

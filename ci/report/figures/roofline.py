@@ -1,4 +1,4 @@
-"""% of the physical limit: arithmetic intensity against attained FLOP/s, under measured and stated roofs."""
+"""Rooflines: attained FLOP/s over arithmetic intensity, under the measured and the stated roof."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _NOTE = "of each device; a point's share of the roof above it is its % of the ph
 
 
 def figures(cases: Cases) -> Iterator[Figure]:
-    """Of each kind of device one, a colour a model; where that is too much, of each of its models."""
+    """A figure for each kind of device, a colour a model; with too many cases, one for each of its models."""
     known = [sample for sample in cases.latest if sample.latency_s is not None]
     for kind, of_device in grouped(known, lambda sample: sample.kind).items():
         peaks = _peaks(of_device)
@@ -74,7 +74,7 @@ def spec(figure: Figure) -> dict[str, Any]:
 
 
 def _points(sample: Sample) -> Iterator[dict[str, Any]]:
-    """Prefill and decode of a case where they are known apart, else its whole call."""
+    """The points of prefill and decode if both are measured; else the point of the whole call."""
     case = case_of(sample)
     work = work_of(sample, case)
     if work is None or sample.latency_s is None:
@@ -105,7 +105,7 @@ def _point(sample: Sample, phase: str, done: Done, seconds: Seconds) -> dict[str
 
 
 def _peaks(group: Sequence[Sample]) -> dict[str, Peaks]:
-    """Of one device, by whether they are stated or measured, and in which dtype where there are several."""
+    """The peaks of one device, stated and measured, for each dtype that was measured."""
     by_dtype = grouped(group, lambda sample: product_dtype(sample) or "")
     found: dict[str, Peaks | None] = {}
     for dtype, of_dtype in by_dtype.items():
@@ -123,7 +123,7 @@ def _peaks(group: Sequence[Sample]) -> dict[str, Peaks]:
 
 
 def _roofs(peaks: Mapping[str, Peaks], points: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Each roof, and shares of the last, which is the measured one where there is one."""
+    """Each roof, and fractions of the last roof, which is the measured one if there is one."""
     places = {name: _roof(rates, points) for name, rates in peaks.items()}
     for name, rates in peaks.items():
         flops, bandwidth = rates.flops_per_s / 1e12, rates.bandwidth_bytes_per_s / 1e9

@@ -25,7 +25,7 @@ _SHAPES = {
 
 
 def figures(cases: Cases) -> Iterator[Figure]:
-    """Of each model, machine and pair of lengths one, a curve a batch size, where a case has enough runs."""
+    """A figure for each model, machine and pair of lengths with enough runs of a case, a curve a batch."""
     measured = [sample for sample in cases.every if sample.source == MEASURED and sample.history is not None]
     judged = Judged.of(measured)
     for key, group in grouped(measured, _place).items():
@@ -50,7 +50,7 @@ KINDS = {TREND: figures}
 
 
 def spec(figure: Figure) -> dict[str, Any]:
-    """Runs in their order, each labelled by its day and commit."""
+    """The chart with the runs in order, each labelled by day and commit."""
     runs = {str(values["number"]): values["run"] for values in figure.points}
     x = Axis("number", "run", AROUND, values=sorted(map(int, runs)))
     encoding = x.encoding(figure, "x")
@@ -78,7 +78,7 @@ def _place(sample: Sample) -> tuple[str, str, str, int, int]:
 
 
 def _points(of_case: Sequence[Sample], judged: Judged, shown: dict[int, int]) -> Iterator[dict[str, Any]]:
-    """A case in the runs that are shown; where it ran out of memory, at the top of its curve."""
+    """The points of a case in the shown runs; one that ran out of memory is at the top of its curve."""
     ours = [
         (sample, run) for sample in of_case if (run := sample.history) and judged.places[id(run)] in shown
     ]
@@ -104,12 +104,12 @@ def _points(of_case: Sequence[Sample], judged: Judged, shown: dict[int, int]) ->
 
 
 def _median_s(sample: Sample) -> float | None:
-    """The median, as the gate compares it; None where it ran out of memory."""
+    """The median latency in s, which the gate compares; None if the case ran out of memory."""
     return sample.record.latency_median_s or sample.latency_s
 
 
 def _run_name(run: History) -> str:
-    """The day, and the commit where there is one."""
+    """The run's day and commit; without both, its file's name."""
     commit = (run.commit.id or "")[:7]
     name = run.file.name.encode("utf-8", "replace").decode()  # a file's name can be any bytes
     return " ".join(filter(None, (run.taken[:10], commit))) or name

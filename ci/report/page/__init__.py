@@ -1,1 +1,1 @@
-"""Cases, figures and the picker as one HTML file that asks nobody for anything."""
+"""Cases, figures and the picker as one HTML file that loads nothing over the network."""

@@ -1,4 +1,4 @@
-"""The page as one text: template, style, scripts and data put together, and a policy that allows no more."""
+"""Assembles the page from template, style, scripts and data, with a policy that allows nothing else."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SCRIPTS = (
 
 
 def page(samples: Sequence[Sample], drawings: Iterable[Drawing], vega: Callable[[], str]) -> str:
-    """The HTML of these cases and figures, `vega` as `making_vega` gives it; the same for the same."""
+    """The HTML page of these cases and figures; `vega` is what `making_vega` yields. It is deterministic."""
     style = "\n".join(_read(name) for name in STYLES)
     own = "\n".join(_read(name) for name in SCRIPTS)
     data = packed(page_data(samples, drawings))
@@ -39,10 +39,10 @@ def page(samples: Sequence[Sample], drawings: Iterable[Drawing], vega: Callable[
 
 
 def policy(scripts: Iterable[str], style: str) -> str:
-    """What the browser may do for the page: run these scripts and use this style, and nothing else.
+    """The content-security policy: the browser may run these scripts and use this style, nothing else.
 
-    No eval (Vega's expressions are interpreted), no request but for the icon inside the page, no form that
-    is sent, and no text that becomes markup: the one policy of trusted types lets the empty text through.
+    It forbids eval (Vega's expressions are interpreted), requests other than the embedded icon, sending
+    forms, and turning text into markup: the only policy of trusted types accepts just the empty text.
     """
     return "; ".join(
         (
@@ -68,9 +68,9 @@ def _read(name: str) -> str:
 
 @contextmanager
 def making_vega() -> Iterator[Callable[[], str]]:
-    """Vega is made beside what is done meanwhile; the call gives its script, with a scope of its own.
+    """Make Vega's script in a process beside the body; calling the yielded function returns the script.
 
-    Raises InputError where vl-convert, which brings Vega along, is not installed.
+    The script has its own scope. Raises InputError if vl-convert, which contains Vega, is not installed.
     """
     if find_spec("vl_convert") is None:
         raise InputError("the page needs vl-convert-python, which is not installed here")
@@ -79,11 +79,11 @@ def making_vega() -> Iterator[Callable[[], str]]:
         try:
             yield lambda: _script(process)
         finally:
-            process.kill()  # where nobody wants it any more
+            process.kill()  # if it still runs
 
 
 def _script(process: subprocess.Popen[str]) -> str:
-    """What it writes, in a form that ends no element of HTML."""
+    """The script that the process writes, escaped so that it cannot end an HTML element."""
     bundle, _ = process.communicate()
     if process.returncode != 0:
         raise InputError(f"vl-convert gave no Vega: it ended with exit code {process.returncode}")

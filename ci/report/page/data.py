@@ -1,4 +1,4 @@
-"""What the page is given: cases, curves, figures and what terms mean, as plain values and packed as text."""
+"""The page's data: cases, curves, figures and terms, as plain values and packed as text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FACETS = ("model", "hardware", "engine", "suite", "sweep", "source")  # what the
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure as the page gets it: its kind, name and title, and its Vega-Lite spec with the data in it."""
+    """A figure of the page: its kind, name and title, and its Vega-Lite spec including the data."""
 
     kind: str
     name: str
@@ -31,8 +31,9 @@ class Drawing:
 def page_data(samples: Sequence[Sample], drawings: Iterable[Drawing]) -> dict[str, Any]:
     """All values of the page.
 
-    `fields` are those that any case has; a case has its texts and, of those that are columns, its raw
-    values in their order. A curve's `samples` are batch, latency in s and the number of its case.
+    `fields` are those that at least one case has. A case has its texts in the order of the fields, and the
+    raw values of the fields that are columns. A curve's `samples` are batch, latency in s and index of the
+    case.
     """
     every = [(group, field) for group, fields in GROUPS.items() for field in fields]
     values = [[field.value(sample) for _, field in every] for sample in samples]
@@ -60,9 +61,9 @@ def page_data(samples: Sequence[Sample], drawings: Iterable[Drawing]) -> dict[st
 
 
 def packed(data: Mapping[str, Any]) -> str:
-    """The values as JSON, gzipped, in base64: an eighth of the size, and no text in it that HTML could read.
+    """The values as gzipped JSON in base64: an eighth of the size, and nothing that HTML could interpret.
 
-    Raises InputError for a number that JSON has not.
+    Raises InputError for NaN and infinities, which JSON lacks.
     """
     try:
         text = json.dumps(data, separators=(",", ":"), allow_nan=False)

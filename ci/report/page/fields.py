@@ -18,12 +18,11 @@ _OUT_OF_MEMORY = "out of memory"
 
 @dataclass(frozen=True)
 class Field:
-    """One thing to know of a case.
+    """A field of a case.
 
-    `name` is what it is called in a CSV file, with SI units; `label` is for people, empty where another field
-    tells them the same. `value` is raw, and None where it is not known; `written` makes text for people of
-    it, and `missing` stands for None. `stands`: whether it is a column of the table, of the CSV or both; the
-    record of a case has all.
+    `name` is its CSV header, with the SI unit; `label` is for people, empty if another field shows the same.
+    `value` is the raw value, None if unknown; `written` formats it for people, and `missing` replaces None.
+    `stands` says whether it is a column of the table, the CSV or both; the record of a case shows all fields.
     """
 
     name: str
@@ -35,13 +34,13 @@ class Field:
     missing: str = ""
 
     def text(self, value: float | str | None) -> str:
-        """Its value for people, and not longer than a page can show."""
+        """The value for people, cut to the longest text that the page shows."""
         text = self.missing if value is None else self.written(value)
         return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
 def _of_row(row: rows.Field) -> Field:
-    """A column has its unit in its heading, any other field with its value."""
+    """The field of a row; a column has its unit in the heading, other fields beside the value."""
     stands = row.shown & BOTH
     in_table = rows.PAGE in stands
 
@@ -77,7 +76,7 @@ def _number(name: str, label: str, value: Callable[[Sample], Any], written: Call
 
 
 def _lost(value: Callable[[Outcome], Any]) -> Callable[[Sample], Any]:
-    """Of a case that ran out of memory."""
+    """A value of the outcome of a case that ran out of memory; None for other cases."""
     return lambda sample: None if sample.outcome is None else value(sample.outcome)
 
 

@@ -1,4 +1,4 @@
-"""What a history's case is, in the suite's own classes; None for what is not of its kind."""
+"""Turns a sample's record into the suite's own classes; None where the record lacks what they need."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LONGEST = 2**22  # tokens of a sequence: each decode step is summed up
 
 
 class Seconds(NamedTuple):
-    """A time in s and its interval's ends, which are None where there is none."""
+    """A time in s, and the ends of its interval; None without an interval."""
 
     value: float
     low: float | None = None
@@ -35,7 +35,7 @@ class Seconds(NamedTuple):
 
 
 def case_of(sample: Sample) -> Case | None:
-    """The case, its device with the memory that it reported; None where the library lacks the device."""
+    """A sample's case, with the memory that its device reported; None if the library lacks the device."""
     of_engine, architecture = sample.record.case.engine, sample.record.case.model.architecture
     kind, dtype, attention = of_engine.kind, of_engine.dtype, of_engine.attention
     if sample.device not in library.names("hardware") or kind not in KINDS or dtype not in DTYPE_BYTES:
@@ -64,18 +64,18 @@ def case_of(sample: Sample) -> Case | None:
 
 
 def product_dtype(sample: Sample) -> str | None:
-    """What its engine multiplies in; None where its record does not say."""
+    """The dtype of the engine's matrix products; None if the record does not say."""
     found = sample.record.case.engine.product_dtype
     return found if found in DTYPE_BYTES else None
 
 
 def counts_of(case: Case | None) -> Counts | None:
-    """What is stored of its model."""
+    """The stored counts of the case's model and engine; None if there are none."""
     return None if case is None else find_counts(case.model, case.engine)
 
 
 def memory_bytes(sample: Sample) -> int | None:
-    """Of one device: what it reported, else what is stated; all of a CPU's."""
+    """The memory of one device in bytes: as reported, else as stated; for a CPU, all of it."""
     if sample.record.machine.memory_bytes:
         return sample.record.machine.memory_bytes
     return (
@@ -84,7 +84,7 @@ def memory_bytes(sample: Sample) -> int | None:
 
 
 def work_of(sample: Sample, case: Case | None) -> Work | None:
-    """What its record says that the model must do, else what is stored of it."""
+    """The model's work: from the record, else from the stored counts."""
     if sample.point.input_len + sample.point.output_len > _LONGEST:
         return None
     if sample.record.work is not None:
@@ -94,13 +94,13 @@ def work_of(sample: Sample, case: Case | None) -> Work | None:
 
 
 def processors(group: Sequence[Sample]) -> list[str]:
-    """The CPUs that these were measured on, as a note."""
+    """A note that names the CPUs of these samples; empty for other devices."""
     found = dict.fromkeys(name for sample in group if (name := processor(sample)))
     return [f"measured on {'; '.join(found)}"] if found else []
 
 
 def peaks_of(sample: Sample, which: str) -> Peaks | None:
-    """Those of one device that its record has: "measured" or "stated"."""
+    """The peaks of one device in a record; `which` is "measured" or "stated"."""
     peaks = (sample.record.limits or Limits()).peaks
     rates = peaks.measured if which == "measured" else peaks.stated
     found = (rates or Rates()).both
@@ -110,7 +110,7 @@ def peaks_of(sample: Sample, which: str) -> Peaks | None:
 
 
 def median_peaks(several: Sequence[Peaks]) -> Peaks | None:
-    """Of several measurements the median of each figure."""
+    """The median of each rate over several measurements; None without measurements."""
     if not several:
         return None
     return Peaks(
@@ -120,7 +120,7 @@ def median_peaks(several: Sequence[Peaks]) -> Peaks | None:
 
 
 def latency_of(sample: Sample) -> Seconds | None:
-    """The mean latency, with the interval of the median; None where it ran out of memory."""
+    """The mean latency, with the interval of the median; None if the case ran out of memory."""
     ends = sample.record.latency_interval
     if sample.latency_s is None or ends is None:
         return None if sample.latency_s is None else Seconds(sample.latency_s)
@@ -134,7 +134,7 @@ def ttft_of(sample: Sample) -> Seconds | None:
 
 
 def tpot_of(sample: Sample) -> Seconds | None:
-    """TPOT, the median over the rounds, with its interval where the file has the rounds' seconds."""
+    """TPOT, the median over the rounds, with its interval if the file has the seconds of each round."""
     split = sample.record.split or Split()
     if split.tpot_s is None:
         return None

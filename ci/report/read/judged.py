@@ -1,4 +1,4 @@
-"""What the gate says of each run by those before it, asked for one run at a time."""
+"""The gate's verdicts on each run, judged by the runs before it; worked out a run at a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BEFORE = 10  # runs that a run is judged by, the newest of those before it that 
 
 @dataclass
 class Judged:
-    """Runs, the oldest first, and what was found of them so far: the run's place -> case id -> verdict."""
+    """Runs, the oldest first, and their verdicts so far: index of the run -> case id -> verdict."""
 
     runs: Sequence[History]
     ids: Mapping[int, set[str]]  # of a run, by its id(), those of its cases, models of one name apart
@@ -36,7 +36,7 @@ class Judged:
         self.places = {id(run): place for place, run in enumerate(self.runs)}
 
     def verdict(self, run: History, case_id: str) -> str | None:
-        """The verdict in one word; None where no run before it has a case of it."""
+        """The verdict in one word; None if no earlier run has a case of this run."""
         place = self.places[id(run)]
         if place not in self._found:
             ours = self.ids[id(run)]

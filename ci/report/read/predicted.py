@@ -1,4 +1,4 @@
-"""What a plan would have expected of a case, had only the others been measured."""
+"""Predictions for measured cases, each made as `--plan` would from the other cases."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fixtures.core.forecast.past_runs import MODEL, PUBLISHED, Past, seen
 
 
 def predicted_bytes(sample: Sample) -> int | None:
-    """What it holds of each device at its peak: as predicted when it ran, else by the stored counts."""
+    """The predicted peak memory on each device in bytes: from the record, else by the stored counts."""
     if sample.record.predicted_memory is not None and sample.record.predicted_memory.total_bytes:
         return sample.record.predicted_memory.total_bytes
     case = case_of(sample)
@@ -24,10 +24,11 @@ def predicted_bytes(sample: Sample) -> int | None:
 
 
 def predicted_latencies(group: Sequence[Sample]) -> list[tuple[Sample, float]]:
-    """Seconds to expect of each case of a model on one kind of device, as far as it can be told.
+    """The expected seconds of each case of a model on one kind of device, where they can be predicted.
 
-    The bound, over the median share of it that the model's other cases reached with engines of that kind on
-    such devices: each case is left out of its own prediction. None is made for what is predicted not to fit.
+    The prediction is the bound, divided by the median share of the bound that the model's other cases reached
+    with such engines on such devices; a case is left out of its own prediction. Cases that are predicted not
+    to fit get none.
     """
     known = [run for sample in group if (run := seen(sample.record)) is not None]
     found = []

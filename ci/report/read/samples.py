@@ -23,13 +23,13 @@ CPU = "cpu"
 
 @dataclass(frozen=True)
 class Sample:
-    """A case, and its mean latency in s; None for one that ran out of memory.
+    """A case of a run, and its mean latency in s; None if it ran out of memory.
 
-    `kind` is the device; of CPUs, where there are several, with its name, which then stands in `case_id` and
-    `hardware` too; where several models have one name, what tells them apart stands in `case_id` and `model`.
-    `source` is "measured" or "published"; `taken` is when its run ended, `file` the name of the history.
-    `seconds` are of its timed rounds, where the file has them; `history` is its whole run.
-    `outcome` is there for one that ran out of memory, whose `record` has its case and source alone.
+    `kind` is the device. If the samples are from several CPUs, the CPU's name is added to `kind`, `case_id`
+    and `hardware`; if several models have the same name, the difference is added to `case_id` and `model`.
+    `source` is "measured" or "published"; `taken` is when the run ended, `file` the name of the history.
+    `seconds` are those of the timed rounds, if the file has them; `history` is the whole run.
+    A case that ran out of memory has an `outcome`; its `record` has only case and source.
     """
 
     case_id: str
@@ -51,7 +51,7 @@ class Sample:
 
     @property
     def machines(self) -> int:
-        """How many devices there are to be had and paid for: the ranks of one CPU are one."""
+        """The number of devices to buy: the ranks of one CPU count as one."""
         return 1 if self.device == CPU else self.devices
 
     @property
@@ -62,7 +62,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Curve:
-    """Samples that differ in batch size alone, the smallest first; `ran_out` are batches without memory."""
+    """Samples that differ only in batch size, the smallest first; the batches `ran_out` ran out of memory."""
 
     model: str
     hardware: str
@@ -77,13 +77,13 @@ class Curve:
 def read_samples(paths: Iterable[Path]) -> list[Sample]:
     """Every case of all runs, each run once, in the order of the files.
 
-    Raises InputError for what is no history.
+    Raises InputError for a file that is not a history.
     """
     return of_histories(once([read_history(file) for file in find_histories(paths)])[0])
 
 
 def of_histories(histories: Iterable[History]) -> list[Sample]:
-    """The cases of all runs, in their order; those of one CPU, or model, apart from those of another."""
+    """The cases of all runs in order; names distinguish cases of different CPUs, and different models."""
     found = [sample for history in histories for sample in of_history(history)]
     names = [processor(sample) for sample in found]
     if len(set(names) - {None}) > 1:
@@ -97,18 +97,18 @@ def of_histories(histories: Iterable[History]) -> list[Sample]:
 
 
 def processor(sample: Sample) -> str | None:
-    """The CPU that it was measured on, by name and cores; a GPU is told by its device's name already."""
+    """The name and cores of a sample's CPU; None for a GPU, whose device name is enough."""
     name, cores = sample.record.machine.reported_name, sample.record.machine.cores
     return f"{name}, {cores} cores" if sample.device == CPU and name and cores else None
 
 
 def recorded_id(sample: Sample) -> str:
-    """The id of its case as its history has it."""
+    """The case id in the history."""
     return sample.record.case.id
 
 
 def recorded_model(sample: Sample) -> str:
-    """The name of its model as its history has it."""
+    """The model's name in the history."""
     return sample.record.case.model.name
 
 
@@ -126,7 +126,7 @@ def _of_model(sample: Sample, suffix: str) -> Sample:
 
 
 def of_history(history: History) -> list[Sample]:
-    """The cases of one run, those that ran out of memory last; what lacks a part of its case is left out."""
+    """The cases of a run, those that ran out of memory last; incomplete cases are left out."""
     found = [
         _sample(sample.record, sample.seconds, history)
         for sample in history.measured
@@ -173,7 +173,7 @@ def _sample(
 
 
 def newest(samples: Iterable[Sample]) -> list[Sample]:
-    """Of each case of a source the newest: the luckiest of several runs would not be what to expect."""
+    """The newest sample of each case and source; the fastest would promise too much."""
     found: dict[tuple[str, str], Sample] = {}
     for sample in samples:
         key = (sample.case_id, sample.source)
@@ -183,7 +183,7 @@ def newest(samples: Iterable[Sample]) -> list[Sample]:
 
 
 def curves(samples: Iterable[Sample]) -> list[Curve]:
-    """The curves of these, each case once, in the order in which they first appear."""
+    """The curves of the samples, in the order in which they first appear; each case must be there once."""
     groups: dict[tuple[str, str, str, int, int, str], list[Sample]] = {}
     for sample in samples:
         lengths = (sample.point.input_len, sample.point.output_len)

@@ -1,4 +1,4 @@
-"""Cases on several devices beside those on one, and from which batch on n devices win over fewer."""
+"""Pairs of cases on several devices and on one, and the batch from which n devices are faster than fewer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fixtures.core.result.scaling import efficiency, speed_up
 
 
 def pairs(samples: Sequence[Sample]) -> list[tuple[Sample, Sample]]:
-    """Each case on several devices with what its speed-up is over, where there is such a case."""
+    """Each case on several devices, with the case on one device that its speed-up is relative to."""
     found = []
     for of_work in grouped([sample for sample in samples if sample.latency_s is not None], _work).values():
         for sample in of_work:
@@ -23,7 +23,7 @@ def pairs(samples: Sequence[Sample]) -> list[tuple[Sample, Sample]]:
 
 
 def gain(sample: Sample, base: Sample) -> Seconds:
-    """The speed-up, of mean latencies; its ends are those of the two intervals at their worst."""
+    """The speed-up by mean latencies; its interval takes the worst ends of the two intervals."""
     ours, theirs = latency_of(sample), latency_of(base)
     assert ours, "pairs have latencies"
     assert theirs, "pairs have latencies"
@@ -34,7 +34,7 @@ def gain(sample: Sample, base: Sample) -> Seconds:
 
 
 def share_of_hardware(sample: Sample, base: Sample) -> float | None:
-    """The efficiency for a speed-up of 1: by devices; the ranks of one CPU by their threads, None without."""
+    """The efficiency at a speed-up of 1: by devices, or by threads for ranks of a CPU; None if unknown."""
     if sample.device != "cpu":
         return efficiency(1.0, sample.devices)
     ours, theirs = _threads(sample), _threads(base)
@@ -42,7 +42,7 @@ def share_of_hardware(sample: Sample, base: Sample) -> float | None:
 
 
 def wins(group: Sequence[Sample]) -> Iterator[str]:
-    """Of each kind of device, engine and source a sentence: from which batch on n are faster than fewer."""
+    """A sentence for each kind of device, engine and source: the batch from which n devices are faster."""
     several = [sample for sample in group if sample.devices > 1]
     for kind, engine, source in grouped(several, lambda sample: (sample.kind, sample.engine, sample.source)):
         alike = [sample for sample in group if (sample.kind, sample.source) == (kind, source)]
@@ -53,10 +53,10 @@ def wins(group: Sequence[Sample]) -> Iterator[str]:
 
 
 def first_win(few: Mapping[int, Seconds], many: Mapping[int, Seconds]) -> int | None:
-    """The batch from which on all that both have are faster on many devices; None where the last is not.
+    """The smallest batch from which many devices are always faster; None if they are not at the largest.
 
-    Both map batch sizes to latencies. One is faster where its interval lies below the other's; where one has
-    none, where its mean does.
+    Both arguments map batch sizes to latencies; only batches that both have count. A latency is faster if its
+    interval lies below the other's; if either has no interval, the means decide.
     """
     found = None
     for batch in sorted(few.keys() & many.keys(), reverse=True):
@@ -84,7 +84,7 @@ def _said(few: int, many: int, of_few: Mapping[int, Seconds], of_many: Mapping[i
 
 
 def _by_number(samples: Sequence[Sample], engine: str) -> dict[int, dict[int, Seconds]]:
-    """Devices -> batch -> latency; on one device that of what a speed-up is over."""
+    """Devices -> batch -> latency; for one device, of the cases that speed-ups are relative to."""
     found: dict[int, dict[int, Seconds]] = {}
     ours = [sample for sample in samples if sample.engine == engine and sample.devices > 1]
     for sample in [*ours, *(base for sample, base in pairs(samples) if sample.engine == engine)]:
@@ -95,14 +95,14 @@ def _by_number(samples: Sequence[Sample], engine: str) -> dict[int, dict[int, Se
 
 
 def _work(sample: Sample) -> tuple[Any, ...]:
-    """What has to be alike for a speed-up; the source too, as one over others' figures is none."""
+    """What must be equal for a speed-up, the source included."""
     engine = sample.record.case.engine
     same = (engine.dtype, engine.use_cache, engine.autocast)
     return sample.model, sample.kind, sample.source, sample.point, *same
 
 
 def _single(of_work: Sequence[Sample], kind: str) -> Sample | None:
-    """The case on one device, by an engine of that kind, else by hf."""
+    """The case on one device with an engine of this kind, else with hf."""
     single = [sample for sample in of_work if sample.devices == 1]
     of_kinds = ([sample for sample in single if _engine_kind(sample) == wanted] for wanted in (kind, "hf"))
     return next((found[0] for found in of_kinds if found), None)
