@@ -1,4 +1,4 @@
-"""A small model tried with each engine by the suite's own functions, in processes that may crash."""
+"""Tries a small model with an engine, by the suite's own functions, in processes that may crash."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Finding = dict[str, Any]
 
 
 class Workers:
-    """As many processes as ranks, kept for type after type, and started anew after one that ended them."""
+    """A process for each rank, reused for the next types, and restarted after a type that crashes them."""
 
     def __init__(self, ranks: int, limit_s: float = STEP_S) -> None:
         self._start: Any = Lone if ranks == 1 else partial(Launcher, ranks, "cpu")
@@ -55,7 +55,7 @@ class Workers:
 
 
 def read(keys: dict[str, Any], folder: Path) -> ModelSpec:
-    """The small model as `--model` reads a folder; raises InputError where that refuses it."""
+    """Read the small model as `--model` reads a folder; raises InputError if that refuses it."""
     checkpoint = folder / str(keys["model_type"])
     checkpoint.mkdir(exist_ok=True)
     (checkpoint / "config.json").write_text(json.dumps(keys), encoding="utf-8")
@@ -63,7 +63,7 @@ def read(keys: dict[str, Any], folder: Path) -> ModelSpec:
 
 
 def without_place(text: str) -> str:
-    """A refusal without the folder that it is of."""
+    """A refusal's message without its folder."""
     return re.sub(r"^--model \S+: ", "", text)
 
 

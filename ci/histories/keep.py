@@ -1,10 +1,10 @@
-"""Keeps histories on a branch of their own, which has nothing else: for `python -m ci.gate trends`.
+"""Commits histories to a branch that has nothing else, for `python -m ci.gate trends`, and pushes it.
 
     python3 ci/histories/keep.py HISTORY... --name NAME [--branch histories] [--remote origin]
 
-The checkout is not touched. Where somebody else has pushed in between, it is done anew.
+The checkout stays as it is. If another push comes in between, it tries again, three times in all.
 
-Exit codes: 0 kept, 1 git could not, 4 bad input.
+Exit codes: 0 pushed, 1 git failed, 4 bad input.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _BY = ("-c", "user.name=ci", "-c", "user.email=ci@localhost")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Commit the histories onto the branch, and push it."""
+    """Run the command; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("history", nargs="+", type=Path)
-    parser.add_argument("--name", required=True, help="of the file on the branch, without .json")
+    parser.add_argument("--name", required=True, help="the file's name on the branch, without .json")
     parser.add_argument("--branch", default="histories")
     parser.add_argument("--remote", default="origin")
     option = parser.parse_args(arguments)
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def keep(files: Sequence[Path], name: str, branch: str, remote: str) -> None:
-    """One commit on top of the branch as the remote has it, or its first; raises CalledProcessError."""
+    """Push a commit on top of the remote's branch, or its first commit; raises CalledProcessError."""
     parent = ""
     if _git("ls-remote", "--heads", remote, branch):
         _git("fetch", "--depth=1", remote, branch)
