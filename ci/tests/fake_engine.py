@@ -17,8 +17,8 @@ from fixtures.core.cost.footprint import Footprint
 from fixtures.core.result.readings import GpuReading, Reading
 from fixtures.core.spec.case import Case
 from fixtures.core.spec.engine_kinds import EngineKind
+from fixtures.engines.model_errors import model_errors
 from fixtures.engines.protocol import CannotLoad, OutOfMemory, WorkNotDone
-from fixtures.engines.told import model_errors
 
 STEP_S = 0.001
 FAKE_KIND = EngineKind("ci.tests.fake_engine:FakeEngine", needs=(), libraries=("torch", "transformers"))

@@ -154,7 +154,7 @@ def test_what_autotp_put_in_is_counted_by_class(findings: dict[str, Finding]) ->
         ("no plan", "CannotLoad", "no tensor-parallel plan for mpt"),
         ("no kernels", "CannotLoad", "kernel injection did nothing: DeepSpeed has no policy for mpt"),
         ("silent ranks", "WorkNotDone", "8 collectives ran in 8 forward passes, where the split needs 40"),
-        ("other tokens", "WorkNotDone", "rank 1 made other tokens"),
+        ("other tokens", "WorkNotDone", "rank 1 generated different tokens"),
     ],
 )
 def test_what_did_not_take_effect_fails_by_name(

@@ -111,7 +111,7 @@ def test_a_config_that_is_none_is_one_line(
 def test_an_index_names_files_of_its_own_folder(tmp_path: Path, file: str) -> None:
     """A checkpoint in parts reads nothing else of this machine."""
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"w": file}}))
-    with pytest.raises(CannotLoad, match=r"no file of its own folder$"):
+    with pytest.raises(CannotLoad, match=r"not a file of its own folder$"):
         Checkpoint(str(tmp_path)).read("w", torch.empty(1), torch.device("cpu"))
 
 
@@ -121,7 +121,7 @@ def test_an_index_names_files_of_its_own_folder(tmp_path: Path, file: str) -> No
 def test_an_index_of_another_kind_is_refused(tmp_path: Path, text: str) -> None:
     """By its name."""
     (tmp_path / "model.safetensors.index.json").write_text(text)
-    with pytest.raises(CannotLoad, match=r"model\.safetensors\.index\.json is no index of weights"):
+    with pytest.raises(CannotLoad, match=r"model\.safetensors\.index\.json is not an index of weights"):
         Checkpoint(str(tmp_path))
 
 

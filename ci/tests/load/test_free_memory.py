@@ -49,7 +49,7 @@ def test_a_model_that_finds_no_room_is_not_begun(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(memory, "free_memory_bytes", lambda _, processes: free // processes)
     require_room(model, CPU)
     require_room(model, CPU, shares=2, processes=2)
-    with pytest.raises(OutOfMemory, match=r"not tried, the weights are 0\.00 GB, free are 0\.00"):
+    with pytest.raises(OutOfMemory, match=r"not tried, the weights are 0\.00 GB, 0\.00 are free"):
         require_room(model, CPU, processes=2)
     free = 3599
     with pytest.raises(OutOfMemory) as error:

@@ -11,8 +11,8 @@ import pytest
 
 from ci.tests.conftest import histories, write_suite
 from ci.tests.measure.test_measuring import Fake
+from fixtures.engines.model_errors import described, model_errors, traced
 from fixtures.engines.protocol import CannotLoad, ModelFailed, OutOfMemory, RankFailed, WorkNotDone
-from fixtures.engines.told import model_errors, told, traced
 
 pytest_plugins = ["pytester"]
 
@@ -56,8 +56,8 @@ def elsewhere():
 def test_the_place_is_in_the_models_own_file(tmp_path: Path, folder: str) -> None:
     """Of an architecture of the library and of one that came with a checkpoint, libraries below it or not."""
     code = module(tmp_path / folder, CODE)
-    assert told(raised(code["forward"], KeyError("x"))) == "KeyError: 'x' (modeling_odd.py:9)"
-    text = told(raised(code["elsewhere"]))
+    assert described(raised(code["forward"], KeyError("x"))) == "KeyError: 'x' (modeling_odd.py:9)"
+    text = described(raised(code["elsewhere"]))
     assert text == "ValueError: stdin and input arguments may not both be used. (modeling_odd.py:12)"
 
 
@@ -71,15 +71,15 @@ def test_a_check_that_another_error_wraps_is_placed_where_it_was_made(tmp_path: 
         except ValueError as error:
             raise TypeError("Class validation error:\n    5 heads of 64") from error
 
-    assert told(raised(wrap)) == "TypeError: Class validation error: 5 heads of 64 (modeling_odd.py:9)"
+    assert described(raised(wrap)) == "TypeError: Class validation error: 5 heads of 64 (modeling_odd.py:9)"
 
 
 def test_without_a_models_file_the_library_that_raised_is_named() -> None:
     """The innermost frame that is not of this suite."""
-    text = told(raised(subprocess.run, ["true"], 0, None, 1, 1, 1, None, True, False, "nowhere", {1: 2}))
+    text = described(raised(subprocess.run, ["true"], 0, None, 1, 1, 1, None, True, False, "nowhere", {1: 2}))
     assert text.startswith("TypeError: ")
     assert "(subprocess.py:" in text
-    assert told(ValueError("never raised")) == "ValueError: never raised"
+    assert described(ValueError("never raised")) == "ValueError: never raised"
 
 
 @pytest.mark.parametrize(
@@ -94,13 +94,13 @@ def test_without_a_models_file_the_library_that_raised_is_named() -> None:
 )
 def test_a_message_is_one_line_of_a_lines_length(error: BaseException, text: str) -> None:
     """Line breaks, escape sequences, nothing at all, and very much."""
-    assert told(error) == text
+    assert described(error) == text
 
 
 def test_an_error_that_cannot_say_what_it_is_has_its_type(tmp_path: Path) -> None:
     """Its class is the model's too."""
     code = module(tmp_path / "transformers_modules", CODE)
-    assert told(raised(code["forward"], code["Silent"]())) == "Silent (modeling_odd.py:9)"
+    assert described(raised(code["forward"], code["Silent"]())) == "Silent (modeling_odd.py:9)"
 
 
 @pytest.mark.parametrize(
