@@ -11,7 +11,7 @@ import pytest
 
 from ci.gate.__main__ import main
 from ci.gate.trends import LEAST_RUNS, change_points, changes
-from ci.tests.gate.test_verdicts import CASE, REAL, of_record, run
+from ci.tests.gate.curated import CASE, REAL, of_record, run
 from fixtures.core.store.history import read_history
 
 
