@@ -1,8 +1,8 @@
 """`python -m ci.gate RUN...` judges a run, `python -m ci.gate accept RUN` makes one a baseline.
 
-`python -m ci.gate paired --base BASE` measures base and new side by side, and judges that;
+`python -m ci.gate paired --base BASE` measures base and new side by side, and judges them;
 `python -m ci.gate calibrate` prints how often the gate itself is wrong;
-`python -m ci.gate trends FOLDER` where over many runs cases became slower or faster, as advice.
+`python -m ci.gate trends FOLDER` shows where cases became slower or faster over many runs, as advice.
 
 Exit codes: 0 pass, 1 regressed, 2 cannot judge, 4 bad input, 70 a fault of the gate itself, 130 interrupted.
 """
@@ -32,7 +32,7 @@ BAD_INPUT, FAULT, INTERRUPTED = 4, 70, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line says; the exit code comes back."""
+    """Do what the command line says; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         commands = {"accept": _accept, "paired": _paired, "calibrate": _calibrate, "trends": _trends}
@@ -45,10 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except Exception as error:  # whatever it is, it is no regression
+    except Exception as error:  # nothing unforeseen may look like a regression
         place = traceback.extract_tb(error.__traceback__)[-1]
-        said = printable(f"{type(error).__name__}: {error}")[:200]
-        print(f"FAULT of the gate, in {Path(place.filename).name}:{place.lineno}: {said}", file=sys.stderr)
+        what = printable(f"{type(error).__name__}: {error}")[:200]
+        print(f"FAULT of the gate, in {Path(place.filename).name}:{place.lineno}: {what}", file=sys.stderr)
         return FAULT
     return BAD_INPUT
 
@@ -75,37 +75,37 @@ def _judge(words: Sequence[str]) -> int:
     )
     add_outputs(parser)
     option = parser.parse_args(words)
-    read = [read_history(file) for file in find_histories(option.run)]
-    runs, said = once(read)
+    histories = [read_history(file) for file in find_histories(option.run)]
+    runs, copies = once(histories)
     for run in runs:
         if not (run.measured or run.outcomes or run.failed or run.left_out):
             raise InputError(f"{run.file}: has no case of this suite; name another run")
     machines = dict.fromkeys(machine_of(run) for run in runs) if option.baseline is None else ()
-    paths = option.baseline or [folder for one in machines for folder in folders_of(one, BASELINES)]
+    paths = option.baseline or [folder for machine in machines for folder in folders_of(machine, BASELINES)]
     if not paths:
         return _without_baseline(runs[0], option)
-    baseline, left_out = _baseline(paths, [*read, *runs])
-    refuse_inputs(option, [one.file for one in (*runs, *baseline)])
+    baseline, left_out = _baseline(paths, [*histories, *runs])
+    refuse_inputs(option, [run.file for run in (*runs, *baseline)])
     listed = None if option.cases is None else _lines(option.cases)
 
     def is_chosen(case_id: str) -> bool:
         return option.k in case_id and (listed is None or case_id in listed)
 
-    runs, baseline = ([one.only(is_chosen) for one in side] for side in (runs, baseline))
+    runs, baseline = ([run.only(is_chosen) for run in side] for side in (runs, baseline))
     verdicts = judge(runs, baseline, option.threshold)
-    return shown(verdicts, option, [*said, *left_out, *advice(verdicts, runs, baseline)])
+    return shown(verdicts, option, [*copies, *left_out, *advice(verdicts, runs, baseline)])
 
 
 def _lines(file: Path) -> set[str]:
-    """Those of a file of case ids."""
+    """The case ids in a file."""
     try:
         return set(file.read_text(encoding="utf-8").splitlines())
     except UnicodeDecodeError:
-        raise InputError(f"--cases {file}: is no text in UTF-8; write one case id a line") from None
+        raise InputError(f"--cases {file}: not UTF-8 text; write one case id a line") from None
 
 
 def _without_baseline(run: History, option: argparse.Namespace) -> int:
-    """One line that says so, on the screen and in the files that were asked for."""
+    """Say so in one line, on the screen and in the files that were asked for."""
     line = printable(
         f"gate: cannot be judged, no baseline of this machine ({machine_of(run)}) is in ci/baselines; "
         f"python -m ci.gate accept {run.file} makes one"
@@ -118,33 +118,37 @@ def _without_baseline(run: History, option: argparse.Namespace) -> int:
 def _baseline(paths: Sequence[Path], judged: Sequence[History]) -> tuple[list[History], list[str]]:
     """The stored runs of the newest epoch, each once, and lines about what was left out.
 
-    A run that is judged is none of them. Raises InputError where none is left.
+    They exclude the judged runs. Raises InputError where none is left.
     """
-    stored, said = once(read_accepted(file) for file in find_histories(paths))
+    stored, lines = once(read_accepted(file) for file in find_histories(paths))
     others = without(stored, judged)
     if len(others) < len(stored):
         count = len(stored) - len(others)
         which = "one run that is judged itself" if count == 1 else f"{count} runs that are judged themselves"
-        said.append(f"left out of the baseline: {which}")
+        lines.append(f"left out of the baseline: {which}")
     if not others:
-        raise InputError(f"{paths[0]}: has no run but the one that is judged; accept others, or name others")
-    newest = max(one.epoch for one in others)
-    kept = [one for one in others if one.epoch == newest]
+        raise InputError(
+            f"{paths[0]}: has only the run that is judged; accept other runs, or name another baseline"
+        )
+    newest = max(run.epoch for run in others)
+    kept = [run for run in others if run.epoch == newest]
     if len(kept) < len(others):
-        said.append(f"left out of the baseline: of earlier epochs, {len(others) - len(kept)}")
-    return in_order(kept), said
+        lines.append(f"left out of the baseline: {len(others) - len(kept)} of earlier epochs")
+    return in_order(kept), lines
 
 
 def _accept(words: Sequence[str]) -> int:
     parser = Parser(prog="python -m ci.gate accept", description="Make a run a baseline.")
     parser.add_argument("run", type=Path, help="a history")
-    parser.add_argument("--allow", default="", metavar="WHY,...", help=f"accept although: {', '.join(WHYS)}")
-    parser.add_argument("--name", help="of the baseline (default: when the run ended)")
+    parser.add_argument("--allow", default="", metavar="WHY,...", help=f"accept despite: {', '.join(WHYS)}")
+    parser.add_argument("--name", help="name of the baseline (default: when the run ended)")
     parser.add_argument(
         "--folder", type=Path, default=BASELINES, help="of all baselines (default: ci/baselines)"
     )
     parser.add_argument(
-        "--new-epoch", metavar="WHY", help="earlier runs count no more: a new driver, a faster engine, ..."
+        "--new-epoch",
+        metavar="WHY",
+        help="why earlier runs no longer count: a new driver, ...",
     )
     option = parser.parse_args(words)
     run = read_history(option.run)
@@ -154,7 +158,7 @@ def _accept(words: Sequence[str]) -> int:
     folder = folders[0] if folders else option.folder / machine.folder
     others = without(stored, [run])
     if len(others) < len(stored):
-        same = next(one for one in stored if one not in others)
+        same = next(run for run in stored if run not in others)
         raise InputError(f"{option.run}: is accepted already, as {same.file.name}; a run counts once")
     file = accept(run, folder, in_order(stored), allowed(option.allow), option.name, option.new_epoch)
     print(f"accepted: {file}")
@@ -180,5 +184,5 @@ def _calibrate(words: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    gc.disable()  # a short life, and hundreds of thousands of small things that all stay
+    gc.disable()  # the process ends soon, and keeps hundreds of thousands of small objects
     run_main(main)

@@ -1,4 +1,4 @@
-"""Runs become baselines: those that are whole, clean and quiet, or that somebody takes by name."""
+"""Make runs baselines: whole, clean and quiet ones, or those that `--allow` accepts by reason."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from fixtures.core.store.history import History
 from fixtures.core.store.slim import as_text, slim
 
 WHYS = {
-    "partial": "cases of the baseline are not in it",
-    "failed": "cases of it failed",
-    "dirty": "it was taken from a tree with uncommitted changes, or without git",
-    "contended": "rounds of it were disturbed",
+    "partial": "it lacks cases of the baseline",
+    "failed": "cases failed in it",
+    "dirty": "it was measured in a tree with uncommitted changes, or without git",
+    "contended": "something disturbed its rounds",
     "red": "the gate finds it red",
 }
 _LABEL = re.compile(r"[1-9][0-9]{0,4}x[a-z0-9_]{1,60}")
 
 
 def hardware_of(run: History) -> str:
-    """The machine's label, such as `1xcpu`; raises InputError where it is none.
+    """The machine's label, such as `1xcpu`; raises InputError where the run has no single one.
 
-    Of a run in which nothing was measured it is that of the first case that was to be.
+    If the run measured nothing, the id of its first case tells the label.
     """
     labels = {one.record.machine.label or "" for one in run.measured}
     if not labels:
@@ -40,11 +40,11 @@ def hardware_of(run: History) -> str:
 
 
 def allowed(words: str) -> set[str]:
-    """The names that were given, separated by commas; raises InputError for one that is not known."""
-    found = {word.strip() for word in words.split(",") if word.strip()}
-    for word in found - set(WHYS):
-        raise InputError(f"--allow {word}: is no reason to refuse a run; {one_of(word, WHYS)}")
-    return found
+    """The reasons, separated by commas; raises InputError for an unknown one."""
+    reasons = {word.strip() for word in words.split(",") if word.strip()}
+    for word in reasons - set(WHYS):
+        raise InputError(f"--allow {word}: is not a reason to refuse a run; {one_of(word, WHYS)}")
+    return reasons
 
 
 def refusals(run: History, baseline: Sequence[History]) -> dict[str, str]:
@@ -75,12 +75,12 @@ def accept(
     name: str | None,
     new_epoch: str | None = None,
 ) -> Path:
-    """Put a run among the baselines in the folder of its machine; where it went comes back.
+    """Put a run among the baselines in the folder of its machine; returns its file.
 
-    It is of the newest epoch of those that are there. `new_epoch` says why it begins another: the gate
-    compares with the newest epoch alone, and this run is not asked whether it is red or lacks cases.
+    The run joins the newest epoch. `new_epoch` says why it begins another: the gate compares with the newest
+    epoch alone, so that this run may be red or lack cases.
 
-    Raises InputError where it is refused, or where a run of that name is there.
+    Raises InputError where the run is refused, or a run of that name exists.
     """
     epoch = max((one.epoch for one in baseline), default=0)
     if new_epoch is not None:
@@ -88,16 +88,16 @@ def accept(
     baseline = [one for one in baseline if one.epoch == epoch]
     reasons = {why: what for why, what in refusals(run, baseline).items() if why not in allow}
     if reasons:
-        said = "; ".join(f"{WHYS[why]} ({what})" for why, what in reasons.items())
+        listed = "; ".join(f"{WHYS[why]} ({what})" for why, what in reasons.items())
         raise InputError(
-            f"{run.file}: is not accepted: {said}; --allow {','.join(reasons)} takes it all the same"
+            f"{run.file}: is not accepted: {listed}; --allow {','.join(reasons)} accepts it anyway"
         )
     stem = name or re.sub(r"[^0-9T]", "", run.taken.partition(".")[0])
     if not re.fullmatch(r"[A-Za-z0-9_]{1,80}", stem):
-        raise InputError(f"--name {stem!r}: letters, digits and underscores would be right")
+        raise InputError(f"--name {stem!r}: use letters, digits and underscores")
     file = folder / f"{stem}.json"
     if file.exists():
-        raise InputError(f"{file}: is there already; give another --name")
+        raise InputError(f"{file}: exists already; choose another --name")
     medians = {one.case_id: one.median_s for one in run.measured}
     values = json.loads(run.file.read_text(encoding="utf-8")) | {"epoch": epoch}
     if new_epoch is not None:

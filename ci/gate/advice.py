@@ -1,4 +1,4 @@
-"""What to do next, by the verdicts: what was compared, the command that makes sure, what a baseline lacks."""
+"""What to do next: what was compared, the command that makes sure, what a baseline lacks."""
 
 from __future__ import annotations
 
@@ -9,34 +9,36 @@ from collections.abc import Sequence
 from ci.gate.verdicts import Verdict, Word
 from fixtures.core.store.history import History
 
-_NAMED = 4  # cases in a command; of more, what they have in common would choose too many
+_NAMED = 4  # cases in a command
 _MANY = 3  # cases that are slower
 
 
 def advice(verdicts: Sequence[Verdict], runs: Sequence[History], baseline: Sequence[History]) -> list[str]:
-    """Lines that follow the table; `baseline` has the oldest run first."""
+    """Lines below the table; `baseline` has the oldest run first."""
     if not verdicts:
         return []
     newest = baseline[-1]
     commit = newest.commit.id
-    said = [
+    lines = [
         f"compared: {_runs(len(runs), 'new')} with {_runs(len(baseline), 'stored')}, the newest of "
         f"{newest.taken[:19] or 'unknown time'}, commit {(commit or 'unknown')[:12]}"
     ]
     times = [run.taken_s for run in runs if run.taken_s is not None]
     if times and newest.taken_s is not None and min(times) < newest.taken_s:
-        said.append("a new run is older than a stored one: an old run, or a clock that was set back")
+        lines.append("a new run is older than a stored one: an old run, or a clock that was set back")
     slower = [one for one in verdicts if one.word == Word.REGRESSED and one.ratio is not None]
     if len(slower) >= _MANY:
         compared = sum(one.ratio is not None for one in verdicts)
         ratio = math.exp(statistics.median(math.log(one.ratio) for one in slower if one.ratio))
-        said.append(f"{len(slower)} of {compared} cases are slower together, by {100 * (ratio - 1):.3g} %")
+        lines.append(f"{len(slower)} of {compared} cases are slower together, by {100 * (ratio - 1):.3g} %")
     if slower and commit:
         chosen = " or ".join(one.case_id for one in slower[:_NAMED])
-        said.append(f'to be sure, side by side: python -m ci.gate paired --base {commit[:12]} -k "{chosen}"')
+        lines.append(f'to be sure, side by side: python -m ci.gate paired --base {commit[:12]} -k "{chosen}"')
     if any(one.word == Word.NOT_COMPARABLE for one in verdicts):
-        said.append("a baseline of what runs now: python -m ci.gate accept RUN --new-epoch WHY, of ten runs")
-    return said
+        lines.append(
+            "for a baseline of what runs now, accept ten runs: python -m ci.gate accept RUN --new-epoch WHY"
+        )
+    return lines
 
 
 def _runs(count: int, which: str) -> str:

@@ -1,4 +1,4 @@
-"""What the gate's commands have in common: their parser, and what they show and write."""
+"""The parser and the outputs that the gate's commands share."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
 
 
 def _output(text: str) -> Path:
-    """A file that can be written, as far as can be told before the work."""
+    """A file that can be written, as far as that shows before the work."""
     try:
         try_whole(Path(text))
     except OSError as error:
@@ -64,16 +64,16 @@ def _output(text: str) -> Path:
 
 
 def refuse_inputs(option: argparse.Namespace, inputs: Iterable[Path]) -> None:
-    """Raise InputError where a file that is to be written is one that is read."""
+    """Raise InputError where an output would overwrite an input."""
     read = {os.path.realpath(one): one for one in inputs}
     for name in OUTPUTS:
         file = getattr(option, name)
         if file is not None and os.path.realpath(file) in read:
-            raise InputError(f"--{name} {file}: is a history that is read; name another file")
+            raise InputError(f"--{name} {file}: is a history that this command reads; name another file")
 
 
 def shown(verdicts: Sequence[Verdict], option: argparse.Namespace, said: Sequence[str] = ()) -> int:
-    """Print the table and what else there is to say, write the files that were asked for; the exit code."""
+    """Print the table and further lines, and write the files that were asked for; returns the exit code."""
     lines = [*output.table(verdicts), *said]
     print("\n".join(map(printable, lines)))
     write_outputs(verdicts, option, said)

@@ -1,4 +1,4 @@
-"""What repeats exactly: a difference is a finding on any machine, without noise."""
+"""Counts that repeat exactly: a difference is a finding on any machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fixtures.core.result.record import Record
 
 _COUNTED = ("parameters", "parameter_bytes", "attention", "vocab_size", "graph_breaks")
 _TOKENS = ("batch_size", "input_len", "output_len")
-_LIBRARIES = ("torch", "transformers")  # other versions of them call other operators for the same work
+_LIBRARIES = ("torch", "transformers")  # other versions call other operators for the same work
 
 
 def counters(record: Record) -> dict[str, Any]:
@@ -31,9 +31,9 @@ def _flat(values: Mapping[str, Any], name: str) -> Iterator[tuple[str, Any]]:
 
 
 def changed(run: Record | None, baseline: Record | None) -> str | None:
-    """The first counter of both that differs, and both values; None where all are the same, or unknown.
+    """The first counter that differs, and both values; None where all agree, or one side has none.
 
-    Operators are compared between the same versions of torch and transformers alone.
+    Operators are compared only between the same versions of torch and transformers.
     """
     if run is None or baseline is None or _is_alike(run, baseline):
         return None
@@ -56,7 +56,7 @@ def missing(run: Record, baseline: Record) -> str | None:
 
 
 def _is_alike(run: Record, baseline: Record) -> bool:
-    """Whether no counter can differ: to look at each takes far longer."""
+    """Whether no counter can differ: a quick check before each counter is compared."""
     return (
         run.operators == baseline.operators
         and run.work == baseline.work

@@ -1,4 +1,4 @@
-"""What two measurements must have in common before their times can be held against each other."""
+"""What two measurements must share before their times can be compared."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ _PROTOCOL = ("rounds", "warmup_rounds", "seed")
 
 
 def fingerprint(record: Record) -> dict[str, Any]:
-    """By field: the model, engine, machine, versions and protocol of a record, as far as it has them.
+    """The model, engine, machine, versions and protocol of a record, by field.
 
-    The versions are those of the libraries that its kind of engine depends on; of a kind that is not known
-    here, of all that it has.
+    The versions are of the libraries that the kind of engine depends on; of an unknown kind, all versions.
     """
     case, machine, versions = record.case, record.machine, record.versions
     kind = case.engine.kind
@@ -47,13 +46,13 @@ def difference(
             if isinstance(value, Mapping):
                 if _is_one_model(value, theirs.get(name)):
                     continue
-                return f"{name} is another one"
+                return f"{name} differs"
             return f"{name} is {_shown(value)}, {whose} is {_shown(theirs.get(name))}"
     return None
 
 
 def _is_one_model(ours: Mapping[str, Any], theirs: Any) -> bool:
-    """Whether two differ only in how the config of one architecture is written."""
+    """Whether two configs only write the same architecture in two ways."""
     if not isinstance(theirs, Mapping):
         return False
     both = [{name: one[name] for name in one if name != "architecture"} for one in (ours, theirs)]

@@ -1,4 +1,4 @@
-"""The baselines of the machine that a run was measured on: by what it is, not by what a folder is called."""
+"""The baselines of the machine that measured a run, by what the machine is, not by a folder's name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Machine(NamedTuple):
 
     @property
     def folder(self) -> str:
-        """What the folder of its baselines is called: the label; of a CPU with its name and cores."""
+        """The name of its folder of baselines: the label; for a CPU also its name and cores."""
         if self.cores is None or self.name is None:
             return self.label
         return f"{self.label}_{ascii_slug(self.name)}_{self.cores}_cores"
@@ -35,12 +35,12 @@ class Machine(NamedTuple):
         return ", ".join(filter(None, [self.label, self.name, cores]))
 
     def is_that_of(self, other: Machine) -> bool:
-        """Whether they are alike, as far as both are known."""
+        """Whether both are the same, as far as both are known."""
         return self.label == other.label and (None in (self.name, other.name) or self == other)
 
 
 def machine_of(run: History) -> Machine:
-    """The machine of a run; raises InputError for one of several machines, or of none."""
+    """The machine of a run; raises InputError where the run has several, or none."""
     label = hardware_of(run)
     for one in run.measured:
         machine = one.record.machine

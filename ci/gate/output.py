@@ -12,7 +12,7 @@ from ci.gate.verdicts import RED, UNKNOWN, Verdict, Word, exit_code
 from fixtures.core.base.strict_json import dumps
 from fixtures.core.base.text import printable
 
-_MANY = 4  # cases that have their reason in common
+_MANY = 4  # cases that share a line
 _SAID = {0: "pass", 1: "regressed", 2: "cannot be judged"}
 
 
@@ -24,7 +24,7 @@ def summary(verdicts: Sequence[Verdict]) -> str:
 
 
 def table(verdicts: Sequence[Verdict]) -> list[str]:
-    """Lines of a table for a terminal, and the summary; what has one reason in common is one line."""
+    """Lines of a table for a terminal, and the summary; cases with the same reason share a line."""
     rows = [_head(verdicts), *map(_cells, grouped(verdicts))]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -33,7 +33,7 @@ def table(verdicts: Sequence[Verdict]) -> list[str]:
 
 
 def grouped(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """Cases without a ratio that have word and reason in common, as one; the others as they are."""
+    """Cases without a ratio that share word and reason, as one verdict; the others as they are."""
     alike: dict[tuple[Word, str], list[Verdict]] = {}
     for one in verdicts:
         alike.setdefault((one.word, one.reason if one.ratio is None else one.case_id), []).append(one)
@@ -54,7 +54,7 @@ def markdown(verdicts: Sequence[Verdict], said: Sequence[str] = ()) -> str:
 
 
 def as_json(verdicts: Sequence[Verdict], said: Sequence[str] = ()) -> str:
-    """All of it, in plain values."""
+    """All verdicts, in plain values."""
     values = {
         "exit_code": exit_code(verdicts),
         "summary": summary(verdicts),

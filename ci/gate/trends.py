@@ -1,9 +1,8 @@
-"""`python -m ci.gate trends FOLDER...`: where over many runs a case became slower or faster. Advice only.
+"""`python -m ci.gate trends FOLDER...`: where a case became slower or faster over many runs. Advice only.
 
-The gate holds one run against those before it; what creeps in by 1 % a month it never sees. Here the log of a
-case's median is followed over all runs, and PELT (R. Killick et al., JASA 107(500), 2012)
-cuts it where its level changes. The cost is the sum of absolute deviations, so that a single disturbed run is
-no change.
+The gate compares one run with those before it, and never sees what creeps in by 1 % a month. Here PELT (R.
+Killick et al., JASA 107(500), 2012) cuts the log of a case's median, over all runs, where its level changes.
+The cost is the sum of absolute deviations, so that a single disturbed run is no change.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ _MAD = 1.4826  # of a normal distribution: standard deviation / median absolute 
 
 @dataclass(frozen=True)
 class Change:
-    """Of a case, at the first run after it. `ratio` is of medians, after / before; `why` may be known."""
+    """A change of a case, at the first run after it. `ratio` is of medians, after / before."""
 
     case_id: str
     run: History
@@ -54,7 +53,7 @@ def change_points(logs: Sequence[float] | NDArray[np.float64]) -> list[int]:
         from ruptures import Pelt
     except ImportError:
         remedy = "pip install 'ruptures>=1.1.10'"
-        raise InputError(f"trends: the library ruptures is not there; {remedy}") from None
+        raise InputError(f"trends: ruptures is not installed; {remedy}") from None
     if len(logs) < LEAST_RUNS:
         return []
     steps = np.abs(np.diff(logs))
@@ -64,9 +63,9 @@ def change_points(logs: Sequence[float] | NDArray[np.float64]) -> list[int]:
 
 
 def changes(runs: Sequence[History]) -> tuple[list[Change], int, int]:
-    """Of all cases, those that became slower first; how many were followed, and how many were too short.
+    """Changes of all cases, the largest slowdown first; how many cases were followed, how many too short.
 
-    A case on another machine, or of another model of the same name, is another one.
+    A case on another machine, or of another model of the same name, is another case.
     """
     lines: dict[tuple[str, Any], list[tuple[History, Measured, float]]] = {}
     every = [(run, one) for run in sorted(runs, key=lambda one: one.taken) for one in run.measured]
@@ -107,7 +106,7 @@ def table(found: Sequence[Change]) -> list[str]:
 
 
 def main(words: Sequence[str]) -> int:
-    """Print the changes; 0, whatever they are."""
+    """Print the changes; always returns 0."""
     parser = Parser(
         prog="python -m ci.gate trends", description="Where cases became slower or faster: advice."
     )

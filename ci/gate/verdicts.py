@@ -1,4 +1,4 @@
-"""One verdict a case: what a run is worth against the runs that were accepted."""
+"""One verdict a case: a run against the runs that were accepted."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ COMPARED = {Word.REGRESSED, Word.IMPROVED, Word.PASS}
 
 @dataclass(frozen=True)
 class Verdict:
-    """Of a case: ratios are new / baseline; `visible` is the smallest slowdown that is seen, as a fraction.
+    """What became of a case. Ratios are new / baseline; `visible` is the smallest visible slowdown.
 
-    `low` and `high` hold with the chance `coverage`: against stored runs for all cases of a run together,
-    side by side for each case.
+    The truth lies between `low` and `high` with the chance `coverage`: against stored runs for all cases
+    together, side by side for each case.
     """
 
     case_id: str
@@ -60,7 +60,7 @@ class Verdict:
     coverage: float = 1 - ALPHA
 
     def __post_init__(self) -> None:
-        """Text comes out of histories: none of it reaches a terminal or a file as a control sequence."""
+        """Text comes out of histories: no control sequence in it reaches a terminal or a file."""
         for name in ("case_id", "reason"):
             object.__setattr__(self, name, printable(getattr(self, name)))
 
@@ -68,9 +68,9 @@ class Verdict:
 def judge(
     runs: Sequence[History], baseline: Sequence[History], threshold: float = THRESHOLD, alpha: float = ALPHA
 ) -> list[Verdict]:
-    """Verdicts of all cases of the runs, which are of one candidate, and of the baseline; the worst first.
+    """Verdicts of all cases of one candidate's runs and of the baseline; the worst first.
 
-    Of a case the worst that became of it in any run counts. The order of the arguments is of no account.
+    The worst outcome of a case in any run counts. The order of the runs does not matter.
     """
     runs, baseline = in_order(runs), in_order(baseline)
     new, old = _by_case(runs), _by_case(baseline)
@@ -88,7 +88,7 @@ def judge(
         elif not any(ours):
             found.append(Verdict(case_id, Word.MISSING, "was measured before, and is not in the run"))
         elif not any(theirs):
-            found.append(Verdict(case_id, Word.INCONCLUSIVE, "no stored run of it has times that are valid"))
+            found.append(Verdict(case_id, Word.INCONCLUSIVE, "no stored run has valid times of it"))
         else:
             numbers = differ.numbers(ours)
             like = [one if one and differ.from_any(one, numbers) is None else None for one in theirs]
@@ -103,12 +103,12 @@ def judge(
 
 
 def in_order(runs: Sequence[History]) -> list[History]:
-    """The oldest first, by the moments that their times are; those without a time come first."""
+    """The oldest run first; runs without a time come before all others."""
     return sorted(runs, key=lambda one: (one.taken_s or 0.0, str(one.file)))
 
 
 def exit_code(verdicts: Sequence[Verdict]) -> int:
-    """0: all is well; 1: something is red; 2: it cannot be judged, or nothing was compared."""
+    """0: pass; 1: a case is red; 2: a case cannot be judged, or nothing was compared."""
     words = {one.word for one in verdicts}
     if words & RED:
         return 1
@@ -131,7 +131,7 @@ def _lost(runs: Sequence[History]) -> list[str]:
 def _worst_of(
     case_id: str, runs: Sequence[History], ours: Sequence[Measured | None]
 ) -> tuple[Word, str] | None:
-    """What kept a case from being measured in any of the runs; None where nothing did."""
+    """What kept a run from measuring a case; None where nothing did."""
     of = f" in {{}} of {len(runs)} runs" if len(runs) > 1 else ""
     short = [run for run in runs if case_id in run.outcomes]
     if short:
@@ -142,12 +142,13 @@ def _worst_of(
         return Word.MISSING, f"failed{of.format(len(failed))}: {failed[0].failed[case_id][:200]}"
     invalid = [one for one in ours if one is not None and one.invalid]
     if invalid:
-        rounds = f"{invalid[0].invalid} of {invalid[0].invalid + len(invalid[0].seconds)} rounds are no times"
+        first = invalid[0]
+        rounds = f"{first.invalid} of {first.invalid + len(first.seconds)} rounds have no valid time"
         return Word.INCONCLUSIVE, f"{rounds}{of.format(len(invalid))}: zero, negative or not a number"
     late = [run for run in runs if case_id in run.left_out]
     if late and not any(ours):
-        said = f"{LEFT_OUT}{of.format(len(late))}: {late[0].left_out[case_id][:200]}"
-        return Word.MISSING, f"{said}; --minutes 0 measures it"
+        reason = f"{LEFT_OUT}{of.format(len(late))}: {late[0].left_out[case_id][:200]}"
+        return Word.MISSING, f"{reason}; --minutes 0 measures it"
     return None
 
 
@@ -157,7 +158,7 @@ def _not_stored(
     ours: Sequence[Measured | None],
     baseline: Sequence[History],
 ) -> list[Verdict]:
-    """Of a case that no stored run has measured."""
+    """The verdict of a case that no stored run measured; none where nothing changed."""
     before = "is not in the baseline"
     is_late = lost is not None and lost[1].startswith(LEFT_OUT)
     if any(case_id in run.outcomes for run in baseline):
@@ -181,7 +182,7 @@ def _first(measured: Sequence[Measured | None]) -> Measured:
 
 
 class _Differences:
-    """Of fingerprints; records that have theirs in common are looked at once."""
+    """Differences of fingerprints; records with the same fingerprint are compared once."""
 
     def __init__(self) -> None:
         self._prints: list[Mapping[str, Any]] = []
@@ -190,7 +191,7 @@ class _Differences:
         self._found: dict[tuple[int, tuple[int, ...]], str | None] = {}
 
     def numbers(self, measured: Sequence[Measured | None]) -> tuple[int, ...]:
-        """Those of their fingerprints, each once."""
+        """The numbers of their fingerprints, each once."""
         return tuple(dict.fromkeys(self._of(one) for one in measured if one is not None))
 
     def from_any(self, stored: Measured, numbers: tuple[int, ...]) -> str | None:
@@ -221,7 +222,7 @@ def _timed(
     threshold: float,
     alpha: float,
 ) -> list[Verdict]:
-    """Counters first, then time."""
+    """Verdicts by counters, and of cases whose counters agree by time."""
     found: list[Verdict] = []
     timed: dict[str, tuple[list[float], list[float]]] = {}
     for case_id, (ours, theirs) in compared.items():
@@ -234,14 +235,14 @@ def _timed(
         if changed is not None:
             found.append(Verdict(case_id, Word.REGRESSED, f"a counter has changed: {changed}"))
         elif missing is not None:
-            reason = f"a counter of the baseline is not in the run: {missing}"
+            reason = f"the run lacks a counter of the baseline: {missing}"
             found.append(Verdict(case_id, Word.INCONCLUSIVE, reason))
         elif not known or not any(map(math.isfinite, new)):
             found.append(Verdict(case_id, Word.NOT_COMPARABLE, "a record has no median"))
         elif known < LEAST_RUNS:
             ratio = _exp(_mean(new) - _mean(old))
             runs_of = f"{known} comparable run{'s' * (known != 1)}"
-            reason = f"the baseline has {runs_of} of it, of {LEAST_RUNS} at the least"
+            reason = f"the baseline has {runs_of} of it; at least {LEAST_RUNS} are needed"
             found.append(Verdict(case_id, Word.INCONCLUSIVE, reason, ratio=ratio))
         else:
             timed[case_id] = (old, new)
@@ -278,9 +279,9 @@ def _verdict(case_id: str, row: int, found: Decision, threshold: float) -> Verdi
         way = "slower" if change > 0 else "faster"
         seen = f"{_percent(abs(change))} {way}, which may be as much as the threshold"
     else:
-        seen = f"a slowdown below {100 * figures['visible']:.1f} % would not be seen, by {hidden_by}"
+        seen = f"a slowdown below {100 * figures['visible']:.1f} % would not be seen: {hidden_by}"
     remedy = (
-        "more stored runs, a quieter machine or `paired` would do"
+        "use more stored runs, a quieter machine or `paired`"
         if needed is None
         else f"it needs {needed} new runs"
         if visible > threshold
@@ -296,7 +297,7 @@ def _percent(change: float) -> str:
 
 
 def _exp(log: float) -> float:
-    """As large as a float can be."""
+    """The ratio of a log, or the largest that a float can be."""
     return math.exp(min(log, _LARGEST_LOG))
 
 

@@ -15,13 +15,13 @@ from ci.gate.paired.sequential import MOST_PAIRS
 
 
 def main(words: Sequence[str]) -> int:
-    """Print the table; 0."""
+    """Print the table; returns 0."""
     parser = Parser(
         prog="python -m ci.gate calibrate",
         description="The gate's error rates: by simulated noise, real processes, or noise measured before.",
     )
     parser.add_argument(
-        "--runs", type=positive, default=1000, help="simulated, of 100 cases each (default: %(default)s)"
+        "--runs", type=positive, default=1000, help="simulated runs, of 100 cases each (default: %(default)s)"
     )
     parser.add_argument(
         "--real",
@@ -33,13 +33,13 @@ def main(words: Sequence[str]) -> int:
         "--pairs",
         type=positive,
         default=MOST_PAIRS,
-        help="at the most, a real comparison's series (default: %(default)s)",
+        help="pairs of a real comparison's series at most (default: %(default)s)",
     )
-    parser.add_argument("--minutes", type=float, default=math.inf, help="begin no real pair after so long")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="start no real pair after so long")
     parser.add_argument(
-        "--replay", type=Path, metavar="FOLDER", help="noise out of the pairs that --real left"
+        "--replay", type=Path, metavar="FOLDER", help="simulate with the noise of the pairs that --real left"
     )
-    parser.add_argument("--all", action="store_true", help="every kind of noise, and how many runs and cases")
+    parser.add_argument("--all", action="store_true", help="every kind of noise, number of runs and of cases")
     option = parser.parse_args(words)
     if option.real is not None:
         folder = measure(option.real, option.pairs, option.minutes, lambda line: print(line, flush=True))

@@ -29,7 +29,7 @@ STORED_HEAD = (
 
 @dataclass(frozen=True)
 class StoredRates:
-    """Of so many runs: how many had a false alarm; of the slower cases, how many were found, or PASS."""
+    """How many of the runs had a false alarm, and how many slower cases were found, or PASS."""
 
     runs: int
     alarms: int
@@ -39,9 +39,9 @@ class StoredRates:
     open: float
 
     def cells(self) -> list[str]:
-        """Shares, with what they are at most or at least, by Clopper and Pearson.
+        """Shares, with their upper or lower bounds by Clopper and Pearson.
 
-        Slower cases of one run are not independent, so that their bounds take each run for one case.
+        Slower cases of one run are not independent, so that their bounds count each run as one case.
         """
         found, passed = (round(one / self.slower * self.runs) for one in (self.found, self.passed))
         return [
@@ -64,7 +64,7 @@ def of_stored(
     is_new_day: bool = False,
     seed: int = 0,
 ) -> StoredRates:
-    """Each simulated candidate is judged as it is, and with a share of its cases slower: one at the least."""
+    """Judge each simulated candidate as it is, and with a share of its cases slower, at least one."""
     rng = np.random.default_rng([seed, stored, new, cases])
     planted = max(round(share * cases), 1)
     alarms = found = passed = 0
@@ -89,10 +89,10 @@ def _judged(
     logs: NDArray[np.float64], stored: int, taken: tuple[NDArray[np.intp], NDArray[np.intp]] | None
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which cases are red, and which PASS."""
-    one = decide(
+    decision = decide(
         logs[:, :stored], logs[:, stored:], threshold=math.log1p(THRESHOLD), alpha=ALPHA, taken=taken
     )
-    return one.is_red, one.is_pass
+    return decision.is_red, decision.is_pass
 
 
 def stored_table(runs: int, everything: bool, seed: int = 0) -> Iterator[str]:

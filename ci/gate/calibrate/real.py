@@ -1,7 +1,7 @@
 """The gate's error rates on this machine: a small model against itself, and against slower ones.
 
-Real processes, the very code of `paired`. Of as many comparisons as time allows the rates are coarse; but the
-pairs in which nothing had changed are kept, and their noise can be drawn from again and again.
+Real processes, judged by the code of `paired`. The few comparisons that time allows give coarse rates; the
+pairs in which nothing changed are kept, and `--replay` draws from their noise again and again.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ PLANTED = (
 
 
 def suite(layers: int) -> dict[str, Any]:
-    """A small Llama, of which nearly all is layers; its name does not say how many."""
+    """A small Llama that is nearly all layers; its name does not say how many."""
     architecture = {
         "model_type": "llama",
         "vocab_size": 1000,
@@ -78,7 +78,7 @@ def measure(
     side: Side | None = None,
     folder: Path | None = None,
 ) -> Path:
-    """So many comparisons of each kind, in turn, and their table; the folder of the pairs comes back."""
+    """Run so many comparisons of each kind in turn, print their table, return the folder of the pairs."""
     side = Side("this checkout", ROOT, env={"PYTHONPATH": str(ROOT)}) if side is None else side
     if folder is None:
         folder = ROOT / ".benchmarks" / "calibrate" / time.strftime("%Y%m%dT%H%M%S", time.gmtime())
@@ -126,7 +126,7 @@ def _options(folder: Path, planted: Planted) -> list[str]:
 def _table(
     ids: list[str], found: dict[str, list[Comparison]], words: dict[str, list[Counter[Word]]]
 ) -> list[str]:
-    """A row for each kind: what its cases came to."""
+    """A row for each kind: the verdicts of its cases."""
     lines = [
         "| planted | comparisons | of cases | REGRESSED | PASS | INCONCLUSIVE | others | median ratio | "
         "pairs a case |",

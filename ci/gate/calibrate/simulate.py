@@ -1,9 +1,9 @@
 """The gate's own error rates: runs in which nothing, or one case, has changed, through the code that gates.
 
-Noise is simulated, seeded. `core` is the standard deviation of the log ratio of two processes right after
-each other; in a share `disturbed` of pairs something takes one of them an exponential 0.5 longer, in its log.
-Of the core's variance a share `in_step` is common to all cases of a process; `uneven` is the standard
-deviation of the log of how noisy one case is against another.
+Noise is simulated, seeded. `core` is the standard deviation of the log ratio of two processes in a row; in a
+share `disturbed` of pairs one of them takes longer, its log by an exponential of mean 0.5. All cases of a
+process share a part `in_step` of the core's variance; `uneven` is the standard deviation of the log of how
+noisy one case is against another.
 """
 
 from __future__ import annotations
@@ -183,9 +183,9 @@ FIVE = Planted(THRESHOLD)
 
 @dataclass(frozen=True)
 class Rates:
-    """Of so many runs: how many had a false alarm; of the slower cases, how many were found; pairs a case.
+    """How many of the runs had a false alarm, how many slower cases were found, and pairs a case.
 
-    `found` and `passed` have, for each slowdown, what became of slower cases: of several in a run their mean.
+    `found` and `passed` count the slower cases by slowdown: several in a run count as their mean.
     """
 
     runs: int
@@ -197,7 +197,7 @@ class Rates:
     where_most_pass: tuple[int, int] = (0, 0)  # +5 % that was found, of runs in which most other cases PASS
 
     def cells(self) -> list[str]:
-        """Of the table: shares, with what they are at most or at least, by Clopper and Pearson."""
+        """Cells of the table: shares, with their upper or lower bound by Clopper and Pearson."""
         cells = [most(self.alarms, self.runs)]
         cells += [least(self.found[one], self.runs) if one in self.found else "-" for one in SLOWDOWNS]
         cells.append(most(self.passed[THRESHOLD], self.runs) if THRESHOLD in self.passed else "-")
@@ -241,9 +241,9 @@ def paired(
     most_pairs: int = MOST_PAIRS,
     planted: Sequence[Planted] | None = None,
 ) -> Rates:
-    """Of the sequential test: each run has what is planted in its first cases, the others have not changed.
+    """Rates of the paired rule: the first cases of each run have what is planted, the others are unchanged.
 
-    Unless it is said, that is one case for each slowdown, where there are more cases than these.
+    By default one case has each slowdown, where there are more cases than slowdowns.
     """
     if planted is None:
         planted = USUAL if cases > len(USUAL) else ()
@@ -336,5 +336,5 @@ def row(name: str, rates: Rates) -> str:
 
 
 def percent(share: float) -> str:
-    """With a tenth where it is near 0 or 1, rounded to the doubtful side by the caller's bound."""
+    """A share in per cent, of three digits."""
     return f"{100 * share:.3g} %"

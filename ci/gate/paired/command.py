@@ -21,11 +21,11 @@ from fixtures.core.base.errors import InputError
 
 
 def main(words: Sequence[str]) -> int:
-    """Measure until all is decided; the gate's exit code."""
+    """Measure until every case is decided; returns the gate's exit code."""
     parser = Parser(
         prog="python -m ci.gate paired",
         description="Measure base and new in fresh processes that take turns, on this machine.",
-        epilog="What stands after -- goes to pytest on both sides, as in: -- --suite latency --rounds 3",
+        epilog="Words after -- go to pytest on both sides, as in: -- --suite latency --rounds 3",
     )
     parser.add_argument(
         "--base", required=True, help="a git ref, another environment's folder, or engine=NAME"
@@ -39,18 +39,18 @@ def main(words: Sequence[str]) -> int:
         "--threshold", type=fraction, default=THRESHOLD, help="the slowdown that matters (default: 5%%)"
     )
     parser.add_argument(
-        "--pairs", type=positive, default=MOST_PAIRS, help="at the most, a series (default: %(default)s)"
+        "--pairs", type=positive, default=MOST_PAIRS, help="pairs of a series at most (default: %(default)s)"
     )
     parser.add_argument(
-        "--seed", type=whole, help="of the order within each pair (default: drawn, printed and kept)"
+        "--seed", type=whole, help="seed of the order within each pair (default: drawn, printed and kept)"
     )
-    parser.add_argument("--minutes", type=float, default=math.inf, help="begin no pair after so long")
-    parser.add_argument("--resume", type=Path, metavar="FILE", help="go on with the pairs in this file")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="start no pair after so long")
+    parser.add_argument("--resume", type=Path, metavar="FILE", help="continue with the pairs in this file")
     add_outputs(parser)
     cut = list(words).index("--") if "--" in words else len(words)
     option, options = parser.parse_args(words[:cut]), list(words[cut + 1 :])
     if math.isnan(option.minutes):
-        raise InputError("--minutes nan: a number would be right")
+        raise InputError("--minutes nan: must be a number")
     new = Side("new", ROOT)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
     with opened(option.base) as base:
@@ -83,18 +83,18 @@ def main(words: Sequence[str]) -> int:
         try:
             return shown(comparison.run(), option)
         except KeyboardInterrupt:
-            print(f"--resume {kept.file} goes on", flush=True)
+            print(f"--resume {kept.file} continues", flush=True)
             raise
 
 
 def _seed(asked: int | None, resume: Path | None) -> int:
-    """What was asked for, or that of the pairs that are gone on with, or a new one."""
+    """The seed that was asked for, or that of the resumed pairs, or a new one."""
     kept = read_pairs(resume)[0].get("seed") if asked is None and resume is not None else asked
     return kept if isinstance(kept, int) and kept >= 0 else secrets.randbelow(2**32)
 
 
 def _kept(resume: Path | None, about: dict[str, Any]) -> PairsFile:
-    """The file of the pairs: one that is gone on with, or a new one."""
+    """The file of the pairs: the resumed one, or a new one."""
     if resume is not None:
         kept = PairsFile(resume, about)
         kept.go_on()

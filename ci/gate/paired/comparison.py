@@ -30,10 +30,10 @@ Measure = Callable[[Sequence[str]], Mapping[str, Took]]
 class Comparison:
     """Runs pairs; `measure` has the two sides, base first.
 
-    `threshold` is a log ratio. `kept` has every pair on the disk, so that what was stopped can be gone on
-    with. A coin, of `seed`, says which side of a pair comes first: what returns with any period, and what the
-    second process of a pair suffers, falls on either side by chance. Where the two sides are to do the same
-    work, `same_work`, a counter that differs is red by itself.
+    `threshold` is a log ratio. `kept` has every pair on the disk, so that a stopped comparison can go on. A
+    coin, of `seed`, says which side of a pair comes first: whatever returns with a period, or slows down the
+    second process of a pair, falls on either side by chance. With `same_work`, a counter that differs is red
+    by itself.
     """
 
     cases: Sequence[str]
@@ -56,7 +56,7 @@ class Comparison:
         def fill(number: int, series: Series, rows: NDArray[np.intp]) -> None:
             cases = [self.cases[row] for row in rows.tolist()]
             if number == SECOND:
-                self.say(f"{len(cases)} slower, such as {cases[0]}: measured again, on its own")
+                self.say(f"{len(cases)} slower, such as {cases[0]}: a second series measures again")
             self._fill(number, cases, series, start)
 
         self._decision = decide(rule, len(self.cases), fill)
@@ -74,7 +74,7 @@ class Comparison:
             self._add(series, cases, ratios, ended)
         while series.goes_on:
             if time.monotonic() - start > self.limit_s:
-                self.say("the time is spent")
+                self.say("the time is up")
                 return
             ids = [case_id for row, case_id in enumerate(cases) if series.is_open[row]]
             ratios, ended = self._measured(ids, new_first=self.is_new_first(number, series.pairs))
@@ -84,27 +84,27 @@ class Comparison:
             still = int(series.is_open.sum())
             self.say(f"series {number}, pair {series.pairs}: {still} of {len(cases)} cases are open, {spent}")
         if series.is_open.any():
-            self.say(f"series {number}: {self.most_pairs} pairs are spent")
+            self.say(f"series {number}: {self.most_pairs} pairs are used up")
 
     def is_new_first(self, series: int, pair: int) -> bool:
-        """A coin for each pair of each series, the same whenever it is asked for."""
+        """The coin of a pair of a series, always the same."""
         return bool(np.random.default_rng([self.seed, series, pair]).integers(2))
 
     def _measured(
         self, ids: Sequence[str], new_first: bool
     ) -> tuple[dict[str, float], dict[str, tuple[Word, str]]]:
-        """One pair: log ratios, and what of the others there is to say."""
-        took: dict[int, Mapping[str, Took]] = {}
+        """Measure one pair: the log ratios, and what ended the cases that have none."""
+        times: dict[int, Mapping[str, Took]] = {}
         for side in (1, 0) if new_first else (0, 1):
-            took[side] = self.measure[side](ids)
+            times[side] = self.measure[side](ids)
         ratios: dict[str, float] = {}
         ended: dict[str, tuple[Word, str]] = {}
         for case_id in ids:
-            base, new = took[0].get(case_id), took[1].get(case_id)
+            base, new = times[0].get(case_id), times[1].get(case_id)
             if base is None or base.log_s is None:
-                ended[case_id] = (Word.MISSING, "the base has no number for it")
+                ended[case_id] = (Word.MISSING, "the base did not measure it")
             elif new is None:
-                ended[case_id] = (Word.MISSING, "the new side has no number for it")
+                ended[case_id] = (Word.MISSING, "the new side did not measure it")
             elif new.log_s is None:
                 ended[case_id] = (Word.OUT_OF_MEMORY, "the base was measured")
             elif self.same_work and (reason := counters.changed(new.record, base.record)) is not None:
@@ -120,7 +120,7 @@ class Comparison:
         ratios: Mapping[str, float],
         ended: Mapping[str, tuple[Word, str]],
     ) -> None:
-        """A pair; what it has nothing of is open no longer: a larger budget had decided it before."""
+        """Add a pair. Cases that it lacks are no longer open: a larger budget decided them before."""
         rows = [row for row in range(len(cases)) if series.is_open[row]]
         for row in rows:
             if (case_id := cases[row]) not in ratios:
@@ -157,9 +157,9 @@ class Comparison:
         return Verdict(case_id, Word.INCONCLUSIVE, self._open(*of_series[-1], pairs, slow), **figures)
 
     def _open(self, series: Series, row: int, pairs: str, slow: str) -> str:
-        """Why a case is open, and how many pairs a series would need."""
+        """Why a case is open, and how many pairs a series needs."""
         if series.deviation(row) is None:
-            return f"{pairs}, of {LEAST_PAIRS} at the least in each series"
+            return f"{pairs}; each series takes at least {LEAST_PAIRS}"
         needed, sd, followed = series.needed(row)
         differ = f"{pairs}; they differ by {100 * sd:.1f} %"
         if needed > min(int(series.taken[row]), self.most_pairs):

@@ -1,4 +1,4 @@
-"""Every pair on the disk the moment it is measured: a line of JSON each, after one that says of what."""
+"""Every pair goes to the disk once it is measured: a line of JSON each, after a line that says of what."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Pair = tuple[int, dict[str, float], dict[str, tuple[Word, str]]]  # series, log 
 
 
 class PairsFile:
-    """The file of one comparison. `about` says what is compared: pairs of anything else are not mixed in."""
+    """The file of one comparison. `about` says what is compared, so that no other pairs are mixed in."""
 
     def __init__(self, file: Path, about: Mapping[str, Any]) -> None:
         self.file = file
@@ -26,15 +26,15 @@ class PairsFile:
         self._read: list[Pair] = []
 
     def start(self) -> None:
-        """A new file, which must not be there."""
+        """Make the file, which must not exist."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with self.file.open("x", encoding="utf-8") as lines:
             lines.write(json.dumps({"about": self.about}) + "\n")
 
     def go_on(self) -> None:
-        """Read what an earlier start has measured.
+        """Read what an earlier start measured.
 
-        Raises InputError for a file that is none, or of another comparison, and says what differs.
+        Raises InputError for another kind of file, or another comparison, and says what differs.
         """
         about, self._read, is_whole = read_pairs(self.file)
         for name in {**about, **self.about}:
@@ -48,11 +48,11 @@ class PairsFile:
                 lines.write(b"\n")
 
     def pairs(self, series: int) -> Iterator[tuple[dict[str, float], dict[str, tuple[Word, str]]]]:
-        """Those that were read, of a series."""
+        """The pairs of a series that were read."""
         return ((ratios, ended) for number, ratios, ended in self._read if number == series)
 
     def add(self, series: int, ratios: Mapping[str, float], ended: Ended) -> None:
-        """One more pair, on the disk when this returns."""
+        """Add a pair, which is on the disk when this returns."""
         line = json.dumps({"series": series, "ratios": ratios, "ended": ended}) + "\n"
         with self.file.open("ab") as lines:
             lines.write(line.encode())
@@ -61,9 +61,9 @@ class PairsFile:
 
 
 def read_pairs(file: Path) -> tuple[dict[str, Any], list[Pair], bool]:
-    """What is compared, the pairs, and whether the last line is whole; a line that is torn is left out.
+    """What is compared, the pairs, and whether the last line is whole; torn lines are left out.
 
-    Raises InputError for a file that is none of these.
+    Raises InputError for a file without pairs.
     """
     try:
         if file.stat().st_size > LARGEST_BYTES:
@@ -78,7 +78,7 @@ def read_pairs(file: Path) -> tuple[dict[str, Any], list[Pair], bool]:
         raise InputError(f"{file}: holds no pairs; name a file of pairs") from None
     pairs = [pair for line in others if (pair := _pair(line)) is not None]
     if not all(math.isfinite(one) for _, ratios, _ in pairs for one in ratios.values()):
-        raise InputError(f"{file}: holds ratios that are none; name another")
+        raise InputError(f"{file}: holds ratios that are not finite; name another")
     return about, pairs, whole.endswith(b"\n")
 
 

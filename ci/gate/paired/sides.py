@@ -1,4 +1,4 @@
-"""The two sides of a paired comparison: what is started for each, and what its history says."""
+"""The two sides of a paired comparison: the processes of each, and what their histories say."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _INSTALLED = "import importlib.metadata as m; print(sorted({(d.name, d.version) 
 
 @dataclass(frozen=True)
 class Took:
-    """Of a case in one process: log of its median seconds, None where it ran out of memory; its record."""
+    """A case in one process: the log of its median seconds, None where it ran out of memory; its record."""
 
     log_s: float | None
     record: Record | None
@@ -37,7 +37,7 @@ class Took:
 
 @dataclass(frozen=True)
 class Side:
-    """A checkout and the Python that runs it; `engine` replaces that of the cases, `env` is added to ours."""
+    """A checkout and the Python that runs it; `engine` replaces the cases' engine, `env` extends ours."""
 
     name: str
     folder: Path
@@ -57,7 +57,7 @@ class Side:
         return found
 
     def measure(self, ids: Sequence[str], options: Sequence[str]) -> dict[str, Took]:
-        """What each case took, in one fresh process; a case that it has nothing of is left out."""
+        """The time of each case, in one fresh process; cases that it did not measure are left out."""
         nodes = [f"benchmarks/test_generate.py::test_generate[{self._own(one)}]" for one in ids]
         with tempfile.TemporaryDirectory() as folder:
             history = Path(folder) / "history.json"
@@ -82,7 +82,7 @@ class Side:
         return found
 
     def state(self) -> dict[str, str]:
-        """What is measured, as far as it can be told: commit, changes since, what is installed."""
+        """What is measured, as far as it shows: commit, changes since, installed packages."""
         listed = self._said(["git", "ls-files", "-z", "--others", "--exclude-standard", "*.py", "*.yaml"])
         others = [name for name in listed.split("\0") if name]
         digest = hashlib.sha256(self._said(["git", "diff", "HEAD", "--binary"]).encode())
@@ -136,9 +136,9 @@ class Side:
 
 @contextmanager
 def opened(base: str, root: Path = ROOT) -> Iterator[Side]:
-    """The base: `engine=NAME`, another environment's folder, or a git ref, checked out beside for the time.
+    """The base: `engine=NAME`, another environment's folder, or a git ref, checked out beside for a while.
 
-    Raises InputError for what is none of them.
+    Raises InputError for anything else.
     """
     if base.startswith(_ENGINE):
         yield Side(base, root, engine=base.removeprefix(_ENGINE))
@@ -153,7 +153,7 @@ def opened(base: str, root: Path = ROOT) -> Iterator[Side]:
     ).stdout.strip()  # fmt: skip
     if not name:
         raise InputError(
-            f"--base {base}: is no git ref, no environment (a folder with bin/python) and no engine=NAME"
+            f"--base {base}: not a git ref, an environment (a folder with bin/python) or engine=NAME"
         )
     within = root / ".benchmarks" / "paired"
     within.mkdir(parents=True, exist_ok=True)

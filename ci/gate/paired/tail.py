@@ -1,13 +1,13 @@
 """What the trimmed mean cuts away: new processes that are slow now and then, as often as the base's or not.
 
-Where one process of a pair is slow, the log ratio lies far above the others, or far below. As a coin says
-which side comes first, whatever disturbs the machine makes either side slow equally often, however it comes
-and goes: of pairs that lie far out, half are slow on the new side. Wald's sequential test has that against
-nine in ten; it takes nine slow processes and more to be red.
+Where one process of a pair is slow, the log ratio lies far above the others, or far below. A coin says which
+side comes first, so that whatever disturbs the machine slows either side equally often: half of the pairs
+that lie far out are slow on the new side. Wald's sequential test compares that with nine in ten; a case is
+red after nine slow processes at the earliest.
 
 Fewer keep a case from PASS, which says that a fifth of the new processes do not take twice as long: by the
-likelihood of equal rates over that of rates which differ by so much, each with the best rate of the base
-(S. S. Wilks, Ann. Math. Statist. 9(1), 1938). Where no process is slow it takes 15 pairs.
+likelihood of equal rates over that of rates that differ by so much, each with the best rate of the base
+(S. S. Wilks, Ann. Math. Statist. 9(1), 1938). Without a slow process that takes 15 pairs.
 """
 
 from __future__ import annotations

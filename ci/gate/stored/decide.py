@@ -1,20 +1,20 @@
 """Time against stored runs: which cases are slower, and how small a slowdown could have been seen.
 
-The unit is a run, never a round: rounds of one process are not independent samples of what is compared. Of
-a case in a run there is the logarithm of its median. What all cases of a run share is one event for the
-whole run; each case's own noise is one more chance of a false alarm. The two are estimated apart, and put
-together by the degrees of freedom of F. E. Satterthwaite, Biometrics Bulletin 2(6), 1946.
+The unit is a run, never a round: rounds of one process are not independent samples. A run counts with the
+logarithm of each case's median. What all cases of a run share is one event for the whole run; each case's own
+noise is one more chance of a false alarm. The two are estimated apart, and combined by the degrees of freedom
+of F. E. Satterthwaite, Biometrics Bulletin 2(6), 1946.
 
 Each case has its own noise, shrunk towards that of the others only as far as these agree (empirical Bayes).
 The larger of own and pooled noise would hide every slowdown behind the noisiest case, and pooled noise
 alone would let the noisiest case ring.
 
-A case is slower where two things hold. The mean of its new runs is beyond Student's cut, shared out among
-the cases (Bonferroni). And each of its new runs lies further out than the tail of the stored runs explains,
-so that what disturbs one run in a hundred is no slowdown.
+A case is slower where two things hold. The mean of its new runs is beyond Student's cut, divided among the
+cases (Bonferroni). And each of its new runs lies further out than the tail of the stored runs explains, so
+that a disturbance of one run in a hundred is not a slowdown.
 
-Something systematic that stored runs cannot show is allowed for: a drift, as far as their order leaves room
-for one, and another day where they are all of one.
+The rule allows for systematic change that stored runs cannot show: a drift, as far as their order leaves room
+for one, and another day where all stored runs are of one.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ _ASKED_RUNS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 50)
 
 @dataclass(frozen=True)
 class Decision:
-    """Of each case, by row: log ratio new / stored, and whether it is slower, faster, or surely no slower.
+    """Each case by row: its log ratio new / stored, and whether it is slower, faster, or surely no slower.
 
-    `change` lies within +-`margin` of the truth. `visible` is the slowdown, a log ratio, that is found in 95
+    `change` lies within +-`margin` of the truth. The rule finds a slowdown of `visible`, a log ratio, in 95
     of 100 candidates. `together` is the median change of all cases, where that by itself is slower.
     """
 
@@ -73,12 +73,12 @@ class Decision:
 
     @cached_property
     def runs_needed(self) -> tuple[int | None, ...]:
-        """New runs with which the threshold would be found in each case; None where 50 are too few."""
+        """New runs that would find the threshold in each case; None where 50 are too few."""
         return self.comparison.runs_needed()
 
     @cached_property
     def is_red(self) -> NDArray[np.bool_]:
-        """Slower by itself, or one of those that are slower together."""
+        """Slower by itself, or among cases that are slower together."""
         if self.together is None:
             return self.is_slower
         return np.asarray(self.is_slower | (self.change > self.together / 2))
@@ -139,7 +139,7 @@ def spells(old_s: Sequence[float], new_s: Sequence[float]) -> tuple[NDArray[np.i
 
 @dataclass(frozen=True)
 class _Cut:
-    """What a change must exceed, what finding it adds, what each new run must exceed; what is found."""
+    """What a change must exceed, what finding it adds, what each new run must exceed; what is visible."""
 
     margin: Each
     power: Each
@@ -228,7 +228,7 @@ class _Comparison:
         return np.asarray(1 / self.runs[0] + 1 / new_runs)
 
     def runs_needed(self) -> tuple[int | None, ...]:
-        """New runs with which the threshold would be found in each case; None where 50 are too few."""
+        """New runs that would find the threshold in each case; None where 50 are too few."""
         needed: list[int | None] = [None] * len(self.own)
         for asked in reversed(_ASKED_RUNS):
             enough = self.cut(np.full(len(self.own), float(asked)), self.upper).visible <= self.threshold

@@ -1,6 +1,6 @@
-"""How much runs of the same code differ: the estimators that the rule for stored runs is made of.
+"""How much runs of the same code differ: the estimators of the rule for stored runs.
 
-Of a case in a run there is the logarithm of its median. NaN stands where a case is not in a run.
+A run counts with the logarithm of each case's median; NaN stands where it lacks the case.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def shared_by_run(logs: Rows) -> Each:
 
 
 def _median(logs: Rows, axis: int) -> Each:
-    """Without what is missing; numpy's own way with that takes ten times as long."""
+    """The median of the finite values; nanmedian takes ten times as long."""
     is_whole = bool(np.isfinite(logs).all())
     return np.asarray(np.median(logs, axis=axis) if is_whole else np.nanmedian(logs, axis=axis))
 

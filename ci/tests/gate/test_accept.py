@@ -84,10 +84,10 @@ def slower(values: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "why", "said"),
     [
-        (delete, "partial", f"cases of the baseline are not in it (1, such as {CASE})"),
-        (fail, "failed", f"cases of it failed (1, such as {CASE})"),
-        (dirty, "dirty", "it was taken from a tree with uncommitted changes, or without git"),
-        (disturbed, "contended", f"rounds of it were disturbed (of 1 cases, such as {CASE})"),
+        (delete, "partial", f"it lacks cases of the baseline (1, such as {CASE})"),
+        (fail, "failed", f"cases failed in it (1, such as {CASE})"),
+        (dirty, "dirty", "it was measured in a tree with uncommitted changes, or without git"),
+        (disturbed, "contended", f"something disturbed its rounds (of 1 cases, such as {CASE})"),
         (slower, "red", f"the gate finds it red (1 cases, such as {CASE})"),
     ],
 )

@@ -90,13 +90,13 @@ def test_only_the_chosen_cases_are_judged(tmp_path: Path, capsys: pytest.Capture
         (["empty"], "empty: no history in this folder"),
         (["other.json"], "other.json: has no case of this suite"),
         (["new.json", "--threshold", "x"], "argument --threshold: invalid fraction value: 'x'"),
-        (["accept", "new.json", "--allow", "durty"], "--allow durty: is no reason to refuse a run; did "
+        (["accept", "new.json", "--allow", "durty"], "--allow durty: is not a reason to refuse a run; did "
          "you mean 'dirty'?"),
         ([], "the following arguments are required: run"),
-        (["new.json", "--baseline", "new.json"], "has no run but the one that is judged"),
+        (["new.json", "--baseline", "new.json"], "has only the run that is judged"),
         (["new.json", "--json", "none/x.json", "--baseline", "old.json"], "No such file"),
         (["new.json", "--json", "old.json", "--baseline", "old.json"], "--json old.json: is a history"),
-        (["new.json", "--cases", "latin", "--baseline", "old.json"], "--cases latin: is no text in UTF-8"),
+        (["new.json", "--cases", "latin", "--baseline", "old.json"], "--cases latin: not UTF-8 text"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line(

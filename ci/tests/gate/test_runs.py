@@ -97,7 +97,7 @@ def test_every_runs_counters_are_compared(folder: Path, capsys: pytest.CaptureFi
     del values["benchmarks"][0]["extra_info"]["parameters"]
     file.write_text(json.dumps(values))
     assert judged("r3.json") == 2
-    assert "a counter of the baseline is not in the run: parameters" in capsys.readouterr().out
+    assert "the run lacks a counter of the baseline: parameters" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("rounds", [[0.0, -1.0, math.nan, math.inf, 1.0], [math.nan] * 5, ["1", None]])
@@ -108,7 +108,7 @@ def test_rounds_that_are_no_times_are_told(
     invalid = sum(one != 1.0 for one in rounds)
     write(folder / "new.json", {"a": rounds, "b": 1.0})
     assert judged("new.json") == 2
-    assert f"{invalid} of {len(rounds)} rounds are no times" in capsys.readouterr().out
+    assert f"{invalid} of {len(rounds)} rounds have no valid time" in capsys.readouterr().out
     write(folder / "base" / "b2.json", {"a": rounds, "b": 1.0}, "2026-01-03T00:00:00+00:00")
     write(folder / "new.json", {"a": 1.0, "b": 1.0})
     assert judged("new.json") == 2
@@ -217,7 +217,7 @@ def test_copies_are_one_run_and_no_run_is_its_own_baseline(
     assert "the baseline has 1 comparable run of it" in capsys.readouterr().out
     shutil.copy(one, folder / "run.json")
     assert judged("run.json") == 4
-    assert "has no run but the one that is judged" in capsys.readouterr().err
+    assert "has only the run that is judged" in capsys.readouterr().err
 
 
 def test_the_newest_stored_run_is_by_its_moment(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -257,7 +257,7 @@ def test_a_run_is_accepted_once_and_epochs_are_not_pooled(
     new = write(folder / "new.json", {"a": 2.0}, day.format(7))
     assert main([str(new), "--baseline", str(folder / "kept")]) == 0
     said = capsys.readouterr().out
-    assert "left out of the baseline: of earlier epochs, 3" in said
+    assert "left out of the baseline: 3 of earlier epochs" in said
     assert "with 3 stored runs" in said
 
 

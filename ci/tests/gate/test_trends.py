@@ -84,5 +84,5 @@ def test_without_the_library_there_is_one_line(
     monkeypatch.setitem(sys.modules, "ruptures", None)
     assert main(["trends", str(tmp_path)]) == 4
     assert capsys.readouterr().err == (
-        "ERROR: trends: the library ruptures is not there; pip install 'ruptures>=1.1.10'\n"
+        "ERROR: trends: ruptures is not installed; pip install 'ruptures>=1.1.10'\n"
     )

@@ -55,11 +55,11 @@ def test_one_run_or_a_small_baseline_cannot_tell(tmp_path: Path, baseline: list[
     """It says what would be needed; two runs tell nothing of noise."""
     found = judged(tmp_path, baseline[:2])
     assert {one.word for one in found} == {Word.INCONCLUSIVE}
-    assert of(found).reason == "the baseline has 2 comparable runs of it, of 3 at the least"
+    assert of(found).reason == "the baseline has 2 comparable runs of it; at least 3 are needed"
     new = [read_history(run(tmp_path, "new0"))]
     found = judge(new, baseline[:3], threshold=0.01)
     assert of(found).word == Word.INCONCLUSIVE
-    assert re.search(r"would not be seen, by .*; (it needs|more stored runs)", of(found).reason)
+    assert re.search(r"would not be seen: .*; (it needs|use more stored runs)", of(found).reason)
 
 
 def test_a_case_of_two_runs_is_inconclusive_beside_others_of_ten(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_case_of_two_runs_is_inconclusive_beside_others_of_ten(tmp_path: Path)
     folder.mkdir()
     stored = [read_history(run(folder, f"r{k}", change=delete if k > 1 else bench)) for k in range(10)]
     found = judged(tmp_path, stored)
-    assert of(found).reason == "the baseline has 2 comparable runs of it, of 3 at the least"
+    assert of(found).reason == "the baseline has 2 comparable runs of it; at least 3 are needed"
     assert {one.word for one in found if one.case_id != CASE} == {Word.PASS}
 
 
@@ -94,7 +94,7 @@ def test_a_noisy_day_is_inconclusive_not_green(tmp_path: Path, baseline: list[Hi
 
     found = judged(tmp_path, baseline, change=noisy)
     assert {one.word for one in found} <= {Word.INCONCLUSIVE}
-    assert re.search(r"by the noise of this run, \d\d\.\d times", of(found).reason)
+    assert re.search(r"seen: the noise of this run, \d\d\.\d times", of(found).reason)
 
 
 def test_all_cases_together_are_slower(tmp_path: Path, baseline: list[History]) -> None:
@@ -119,7 +119,7 @@ def test_all_cases_together_are_slower(tmp_path: Path, baseline: list[History]) 
          "'2.13.0+cpu'"),
         (of_record("protocol", "rounds", value=7), Word.NOT_COMPARABLE, "protocol rounds is 7, the "
          "baseline's is 5"),
-        (of_record("case", "model", "name", value="x"), Word.NOT_COMPARABLE, "model is another one"),
+        (of_record("case", "model", "name", value="x"), Word.NOT_COMPARABLE, "model differs"),
         (of_record("case", "engine", "attention", value="x"), Word.NOT_COMPARABLE, "engine attention is 'x', "
          "the baseline's is 'auto'"),
         (of_record("threads", value=1), Word.NOT_COMPARABLE, "threads is 1, the baseline's is 2"),
@@ -161,7 +161,7 @@ def test_calls_of_operators_are_a_counter_between_the_same_versions(
     assert of(judged(tmp_path, before, change=counted(90))).word == Word.PASS
     lacking = of(judged(tmp_path, before))
     assert lacking.word == Word.INCONCLUSIVE
-    assert lacking.reason == "a counter of the baseline is not in the run: operators prefill"
+    assert lacking.reason == "the run lacks a counter of the baseline: operators prefill"
     found = of(judged(tmp_path, before, change=counted(91)))
     assert (found.word, found.reason) == (
         Word.REGRESSED,
@@ -227,5 +227,5 @@ def test_seconds_that_are_no_numbers_are_not_compared(tmp_path: Path, baseline: 
             bench(values)["extra_info"]["latency_median_s"] = value
 
         found = judged(tmp_path, baseline, change=change)
-        invalid = "5 of 5 rounds are no times in 2 of 2 runs: zero, negative or not a number"
+        invalid = "5 of 5 rounds have no valid time in 2 of 2 runs: zero, negative or not a number"
         assert (of(found).word, of(found).reason) == (Word.INCONCLUSIVE, invalid)

@@ -121,7 +121,7 @@ def test_a_run_is_judged_by_those_of_its_own_model(tmp_path: Path) -> None:
         fingerprint(recorded(**of_model(saved, 1, 1.0))),
     )
     assert difference(ours, theirs) is None
-    assert difference(ours, fingerprint(recorded(**of_model(LARGE, 1, 1.0)))) == "model is another one"
+    assert difference(ours, fingerprint(recorded(**of_model(LARGE, 1, 1.0)))) == "model differs"
 
 
 def told(*models: tuple[dict[str, Any], int | None], names: str = "final") -> list[str]:

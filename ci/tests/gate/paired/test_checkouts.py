@@ -126,7 +126,7 @@ def test_an_interrupted_comparison_is_gone_on_with(checkout: Path) -> None:
     resumed = [*command, "--resume", str(file), "--pairs", "1"]
     done = subprocess.run([*resumed, *options], cwd=checkout, capture_output=True, text=True)
     assert done.returncode == 2, done.stdout + done.stderr
-    assert "1 pair, of 6 at the least" in done.stdout
+    assert "1 pair; each series takes at least 6" in done.stdout
     done = subprocess.run(
         [*resumed, "--threshold", "7%", *options], cwd=checkout, capture_output=True, text=True
     )
@@ -143,7 +143,7 @@ def test_bases_are_refs_environments_and_engines(tmp_path: Path) -> None:
     with opened("engine=hf_eager", ROOT) as side:
         assert side._own("m-1xcpu-hf-b1-in4-out2") == "m-1xcpu-hf_eager-b1-in4-out2"
     for base in ("no such ref", "--help", ""):
-        with pytest.raises(InputError, match=r"is no git ref, no environment"), opened(base, tmp_path):
+        with pytest.raises(InputError, match=r"not a git ref, an environment"), opened(base, tmp_path):
             pass
 
 

@@ -139,7 +139,7 @@ def test_a_budget_that_is_spent_is_inconclusive(tmp_path: Path) -> None:
     assert {one.word for one in verdicts} == {Word.INCONCLUSIVE}
     assert re.search(r"^6 pairs; they differ by [0-9.]+ %, so about [0-9]+ a series are", verdicts[0].reason)
     verdicts = compared(Sides(BAD, 4), tmp_path / "q", cases=2, pairs=5).run()
-    assert verdicts[0].reason == "5 pairs, of 6 at the least in each series"
+    assert verdicts[0].reason == "5 pairs; each series takes at least 6"
     late = compared(Sides(QUIET, 4), tmp_path / "r", cases=2)
     late.limit_s = -1
     assert {one.word for one in late.run()} == {Word.INCONCLUSIVE}
@@ -148,7 +148,7 @@ def test_a_budget_that_is_spent_is_inconclusive(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("took", "word", "reason"),
     [
-        (None, Word.MISSING, "the new side has no number for it"),
+        (None, Word.MISSING, "the new side did not measure it"),
         (Took(None, None), Word.OUT_OF_MEMORY, "the base was measured"),
         (
             Took(0.0, recorded(parameters=7)),
@@ -221,5 +221,5 @@ def test_pairs_of_another_comparison_are_not_mixed_in(tmp_path: Path) -> None:
         PairsFile(tmp_path / "none", {}).go_on()
     head = (tmp_path / "p").read_text().splitlines()[0]
     (tmp_path / "p").write_text(head + '\n{"series": 1, "ratios": {"case0": NaN}, "ended": {}}\n')
-    with pytest.raises(InputError, match="ratios that are none"):
+    with pytest.raises(InputError, match="ratios that are not finite"):
         compared(Sides(QUIET, 6), tmp_path / "p", cases=2, threshold=0.05)
