@@ -33,9 +33,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
-def pytest_collection_finish() -> None:
-    """What is imported by now stays: a test that collects garbage need not go through torch's objects too."""
-    gc.collect()
+@pytest.fixture(scope="module", autouse=True)
+def frozen() -> None:
+    """What is there by now stays: a test that collects garbage need not go through torch's objects too."""
     gc.freeze()
 
 
