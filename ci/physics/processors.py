@@ -16,6 +16,7 @@ from ci.physics import files, validate
 from ci.physics.fitting import CPU, CPU_PRIORS
 from ci.physics.points import CI, Datum
 from ci.physics.validate import Errors
+from fixtures.core.base.errors import InputError
 from fixtures.core.cost.bounds import bound
 from fixtures.core.cost.stored_counts import find_counts
 from fixtures.core.estimate.formula import Devices, Model
@@ -85,7 +86,12 @@ def _datum(record: Record, file: Path) -> Datum | None:
 
 def text_of(by_processor: Mapping[str, Sequence[Datum]]) -> str | None:
     """The file; None where the formula is no better than today's rule for each kind of point left out."""
-    setup = next(name for name in by_processor if FITTED in name)
+    setup = next((name for name in by_processor if FITTED in name), None)
+    if setup is None:
+        raise InputError(
+            f"ci/histories/1xcpu: has no case on a CPU with {FITTED} whose model has counts; "
+            "python -m fixtures.engines.counting.recount counts changed models"
+        )
     data = by_processor[setup]
     whole = validate.fitted(data, form=CPU)
     without = {left_out: validate.leave_out(data, left_out, whole, CPU) for left_out in LEFT_OUT}
