@@ -68,7 +68,7 @@ def test_moments_beyond_the_call_have_no_number(project: pytest.Pytester, fake: 
     suite = write_suite(project.path, "tells_late_moments")
     result = project.runpytest("benchmarks", "--benchmark-only", "--suite", suite)
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*moments of 2 tokens, the last after 0.004 s, are not*a call of 0.002*"])
+    result.stdout.fnmatch_lines(["*times of 2 tokens, the last after 0.004 s, do not*a call of 0.002*"])
 
 
 def test_one_length_has_no_second_way(project: pytest.Pytester, fake: Fake) -> None:

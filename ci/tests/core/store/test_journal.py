@@ -207,7 +207,7 @@ def test_no_file_a_folder_a_pipe_and_too_large_a_file_are_one_line(tmp_path: Pat
         "none": "cannot be read",
         ".": "cannot be read",
         "big": "larger than",
-        "pipe": "is no file on",
+        "pipe": "is not a file on",
     }
     for name, said in wrong.items():
         with pytest.raises(InputError, match=said):
