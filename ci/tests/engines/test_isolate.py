@@ -101,7 +101,7 @@ def test_what_the_kernel_kills_for_want_of_memory_ran_out_of_it(
     said = (
         "out of memory: the model's process was killed by SIGKILL in 'timed'; the kernel's OOM killer ended"
     )
-    result.stdout.fnmatch_lines([f"*SKIPPED*{said} a process in that time*"])
+    result.stdout.fnmatch_lines([f"*SKIPPED*{said} a process meanwhile*"])
     (history,) = histories(project.path)
     assert [one["case"]["batch_size"] for one in history["outcomes"]] == [2, 4]
 
@@ -134,7 +134,7 @@ def test_ranks_that_a_launcher_started_cannot_be_isolated(
     result = project.runpytest_subprocess("benchmarks", "--isolate")
     assert result.ret == 4
     result.stderr.fnmatch_lines(
-        ["ERROR: --isolate and --case-timeout: processes that something else has started*"]
+        ["ERROR: --isolate and --case-timeout: ranks that a launcher started cannot be restarted*"]
     )
 
 

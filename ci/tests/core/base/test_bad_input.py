@@ -137,4 +137,4 @@ def test_xdist_is_refused(project: pytest.Pytester) -> None:
     """Cases beside each other would time each other."""
     done = project.runpytest_subprocess("benchmarks", "--benchmark-only", "-n", "2")
     assert done.ret == pytest.ExitCode.USAGE_ERROR
-    done.stderr.fnmatch_lines(["ERROR: -n: cases run one at a time*"])
+    done.stderr.fnmatch_lines(["ERROR: -n: cases must run one at a time*"])
