@@ -25,14 +25,13 @@ from ci.pick.estimates import (
     ESTIMATED,
     MEETS,
     RANKS,
-    Estimator,
     Found,
     Question,
     look,
     machines,
-    model_of,
     plain,
 )
+from ci.pick.estimator import Estimator, model_of
 from ci.pick.table import as_json, estimated_lines, lines
 from ci.report.read.samples import Curve, Sample, curves, newest, of_histories, recorded_model
 from fixtures.core.base.errors import InputError, one_of

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ci.pick.answers import usd_per_million_tokens
-from ci.report.read.samples import PUBLISHED, Curve, Sample
-from fixtures.core.cost.bounds import Peaks
+from ci.pick.estimator import Estimator, engine_of
+from ci.report.read.samples import Curve, Sample
 from fixtures.core.cost.memory import largest_batch, predict, room_bytes
-from fixtures.core.cost.stored_counts import Counts, find_counts
 from fixtures.core.estimate.estimate import (
     Estimate,
-    Known,
-    Measured,
     Refused,
-    estimate,
-    peaks_of,
-    too_far,
-    why_not,
 )
-from fixtures.core.estimate.formula import Devices, Model
-from fixtures.core.estimate.machine import Work, calibrated, never_seen, with_host
-from fixtures.core.estimate.physics import Physics, read_physics
 from fixtures.core.spec import library
 from fixtures.core.spec.case import Case, EngineSpec, HardwareSpec, ModelSpec, Point
-from fixtures.core.spec.splitting import why_not_split
 
 MEETS, ESTIMATED, MAY, NOT = "meets", "meets, estimated", "may meet", "does not meet"
 CLASSES = (MEETS, ESTIMATED, MAY, NOT)
@@ -90,125 +77,6 @@ class Found:
 
     rows: tuple[Row, ...]
     refused: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass
-class Estimator:
-    """Estimates cases by what is fitted, with what the samples of a machine say of it.
-
-    `counts` is a folder of counts of models that the library has not. `host` is seconds an operator and the
-    sd of its ln, as `python -m ci.physics host` measured them on the machine that is asked about.
-    """
-
-    samples: Sequence[Sample]
-    counts: Path | None = None
-    host: tuple[float, float] | None = None
-    _known: dict[tuple[str, str], Known] = field(default_factory=dict)
-
-    def of(self, case: Case) -> Estimate | Refused:
-        """What a case is expected to take."""
-        physics = read_physics(case.engine.kind, case.hardware.kind)
-        if physics is None:
-            return estimate(case, None, None, Known())
-        counts, known = self.counts_of(case.model, case.engine), self.known(case, physics)
-        return estimate(case, counts, physics, known, self.peaks(case))
-
-    def peaks(self, case: Case) -> Peaks | None:
-        """The datasheet's; of a CPU the medians of those measured beside its samples in the same dtype."""
-        if case.hardware.kind != "cpu":
-            return peaks_of(case)
-        found = [
-            peaks
-            for sample in self.of_device(case.hardware.name)
-            if engine_of(sample).product_dtype == case.engine.product_dtype
-            if (limits := sample.record.limits) and (rates := limits.peaks.measured) and (peaks := rates.both)
-        ]
-        if not found:
-            return None
-        return Peaks(
-            statistics.median(each.flops_per_s for each in found),
-            statistics.median(each.bandwidth_bytes_per_s for each in found),
-        )
-
-    def of_device(self, name: str) -> list[Sample]:
-        """Its measured samples; where CPUs of several kinds are in the runs, of the one measured last."""
-        found = [sample for sample in self.samples if sample.device == name and sample.latency_s]
-        last = max(found, key=lambda sample: sample.taken, default=None)
-        return [sample for sample in found if last is not None and sample.kind == last.kind]
-
-    def refusal(self, case: Case) -> str | None:
-        """Why a case is not estimated whatever its batch; None where it may be."""
-        physics = read_physics(case.engine.kind, case.hardware.kind)
-        counts = self.counts_of(case.model, case.engine)
-        reason = why_not(case, counts, physics)
-        if reason is None and physics is not None:
-            reason = too_far(case.point, physics) or why_not_split(case)
-        return reason
-
-    def counts_of(self, model: ModelSpec, engine: EngineSpec) -> Counts | None:
-        """The library's, else of the folder."""
-        found = find_counts(model, engine)
-        if found is None and self.counts is not None:
-            found = find_counts(model, engine, self.counts)
-        return found
-
-    def known(self, case: Case, physics: Physics) -> Known:
-        """What the samples say of a device with this kind of engine.
-
-        Published points are those of the fit: its parameters are their machine's own. Others give the
-        factors of their machine, and count rather than published ones.
-        """
-        key = (case.hardware.name, case.engine.kind)
-        if key not in self._known:
-            here = [sample for sample in self.of_device(key[0]) if sample.record.case.engine.kind == key[1]]
-            own = [sample for sample in here if sample.source != PUBLISHED]
-            measured = tuple(Measured(sample.model, sample.devices, sample.point) for sample in own or here)
-            machine = None
-            if own:
-                points = [
-                    (work, sample.latency_s) for sample in own if (work := self._work(sample, case.hardware))
-                ]
-                machine = calibrated(physics, [(work, seconds) for work, seconds in points if seconds])
-            elif not here:
-                machine = never_seen(physics)
-                if self.host is not None:
-                    machine = with_host(machine, physics, *self.host)
-            self._known[key] = Known(measured, machine)
-        return self._known[key]
-
-    def _work(self, sample: Sample, hardware: HardwareSpec) -> Work | None:
-        """A measured sample for the formula; None where its model has no counts."""
-        model, engine = model_of(sample), engine_of(sample)
-        counts = self.counts_of(model, engine)
-        peaks = self.peaks(Case(model, hardware, sample.devices, engine, sample.point))
-        if counts is None or counts.dispatch is None or peaks is None:
-            return None
-        devices = Devices(
-            peaks.flops_per_s / sample.machines,
-            peaks.bandwidth_bytes_per_s / sample.machines,
-            hardware.link_bytes_per_s or 1.0,
-            sample.machines,
-        )
-        shape = (sample.point.batch_size, sample.point.input_len, sample.point.output_len)
-        return Work(Model.of(counts.work, counts.dispatch), devices, *shape, engine.use_cache)
-
-
-def engine_of(sample: Sample) -> EngineSpec:
-    """The engine of a sample."""
-    engine = sample.record.case.engine
-    return EngineSpec(
-        name=sample.engine,
-        kind=engine.kind,
-        dtype=engine.dtype or "bfloat16",
-        attention=engine.attention or "auto",
-        use_cache=engine.use_cache,
-        autocast=engine.autocast,
-    )
-
-
-def model_of(sample: Sample) -> ModelSpec:
-    """The model of a sample, by the architecture that its record has."""
-    return ModelSpec(sample.model, dict(sample.record.case.model.architecture))
 
 
 def machines(

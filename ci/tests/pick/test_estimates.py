@@ -16,13 +16,13 @@ from ci.pick.estimates import (
     MAY,
     MEETS,
     NOT,
-    Estimator,
     Found,
     Question,
     Row,
     look,
     machines,
 )
+from ci.pick.estimator import Estimator
 from ci.report.read.samples import Sample, curves, newest, read_samples
 from ci.tests.conftest import ROOT
 from fixtures.core.cost.stored_counts import find_counts
