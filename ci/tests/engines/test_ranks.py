@@ -287,7 +287,8 @@ def test_one_session_has_the_curve_over_devices(project: pytest.Pytester) -> Non
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("one core has no place for two ranks")
     tiny_suite(project.path, engines=["hf", "hf_tp"])
-    done = launched(project, [sys.executable, "-m", *pytest_command("-k", "hf-b1 or (2xcpu and b1)")])
+    chosen = ("--tables", "parallel", "-k", "hf-b1 or (2xcpu and b1)")
+    done = launched(project, [sys.executable, "-m", *pytest_command(*chosen)])
     assert done.returncode == 0, done.stdout
     (history,) = histories(project.path)
     records = [bench["extra_info"] for bench in history["benchmarks"]]
@@ -297,7 +298,10 @@ def test_one_session_has_the_curve_over_devices(project: pytest.Pytester) -> Non
     assert two["parallel"]["speed_up"] == pytest.approx(gain)
     assert two["parallel"]["over"] == one["case"]["id"]
     assert two["parallel"]["efficiency"] == pytest.approx(gain / 2)  # two threads against one
-    assert f"{gain:.2f}" in done.stdout
+    (row,) = [
+        line.split() for line in done.stdout.splitlines() if "1xcpu hf " in line.partition("2xcpu hf_tp")[2]
+    ]
+    assert row[5:9] == [f"{gain:.2f}", "1xcpu", "hf", f"{gain / 2:.2f}"]
 
 
 @pytest.mark.parametrize("weights", ["random", "checkpoint"])
