@@ -128,7 +128,7 @@ def test_every_figure_of_a_device_has_a_source(name: str) -> None:
     """And every source a figure; a device without a figure says why."""
     of, sources = plain("hardware", name), plain("hardware", name)["sources"]
     figures = ("memory_bytes", "peak_bf16_flops", "peak_bandwidth_bytes_per_s", "reported_names")
-    assert set(sources) == {*figures, "link_bytes_per_s"}
+    assert set(sources) == {*figures, "link_bytes_per_s", "tdp_w"}
     for figure in sources:
         assert len(sources[figure]) > 20
         if of[figure]:
@@ -153,12 +153,13 @@ def test_the_memory_of_a_device_is_what_its_driver_reports(name: str) -> None:
 
 
 def test_figures_of_devices_are_in_si_units() -> None:
-    """A GPU of our days: 10 to 1000 GB, 10 to 10,000 TFLOP/s, 0.1 to 20 TB/s."""
+    """A GPU of our days: 10 to 1000 GB, 10 to 10,000 TFLOP/s, 0.1 to 20 TB/s, 50 to 2000 W."""
     for spec in library.all_hardware():
         if spec.kind == "gpu":
             assert 1e10 < (spec.memory_bytes or 0) < 1e12
             assert 1e13 < (spec.peak_bf16_flops or 0) < 1e16
             assert 1e11 < (spec.peak_bandwidth_bytes_per_s or 0) < 2e13
+            assert 50 < (spec.tdp_w or 0) < 2000
             assert spec.link_bytes_per_s is None or 1e10 < spec.link_bytes_per_s < 2e12
     assert [spec.name for spec in library.all_hardware()] == sorted(DEVICES)
 
@@ -287,13 +288,13 @@ def test_a_definition_is_read_into_the_fields_of_its_names() -> None:
         "own",
         parse_yaml(
             "kind: gpu\nmemory_bytes: 10\npeak_bf16_flops: 2e3\npeak_bandwidth_bytes_per_s: 30\n"
-            "link_bytes_per_s: 7\nreported_names: [A, B]",
+            "link_bytes_per_s: 7\ntdp_w: 9\nreported_names: [A, B]",
             "s.yaml",
         ),
     )
     assert (device.name, device.kind, device.memory_bytes) == ("own", "gpu", 10)
     assert (device.peak_bf16_flops, device.peak_bandwidth_bytes_per_s) == (2000.0, 30.0)
-    assert device.link_bytes_per_s == 7.0
+    assert (device.link_bytes_per_s, device.tdp_w) == (7.0, 9.0)
     assert device.reported_names == ("A", "B")
     engine = library.read_engine(
         None, parse_yaml("kind: deepspeed\ndtype: float16\nattention: eager\nautocast: bfloat16", "s.yaml")
