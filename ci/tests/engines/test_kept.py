@@ -69,6 +69,7 @@ def test_a_model_is_counted_once(tmp_path: Path) -> None:
         replace(CASE, engine=replace(HF, attention="eager")),
         replace(CASE, engine=replace(HF, use_cache=False)),
         replace(CASE, engine=replace(HF, autocast="bfloat16")),
+        replace(CASE, engine=replace(HF, kind="hf_tp")),  # a kind may hold its weights in a format of its own
     ],
 )
 def test_another_configuration_is_counted_again(other: Case, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ci.tests.conftest import ROOT
 from fixtures.core.base.errors import InputError
+from fixtures.core.cost import stated_bytes
 from fixtures.core.cost.bounds import Cache, Work
 from fixtures.core.cost.footprint import Footprint, Instant, Pass, Terms
 from fixtures.core.cost.memory import (
@@ -35,6 +36,7 @@ from fixtures.core.cost.memory import (
 from fixtures.core.cost.stored_counts import Counts, architecture_key, find_counts, variant_key
 from fixtures.core.spec import library
 from fixtures.core.spec.case import Case, EngineSpec, HardwareSpec, ModelSpec, Point
+from fixtures.core.spec.engine_kinds import KINDS, WeightFormat
 
 NOTHING = Terms()
 # 1000 bytes of weights, 100 of them a tied embedding; 3 layers of 10 bytes a token, 2 with a window of 5
@@ -272,6 +274,29 @@ def test_what_is_not_stored_is_not_known() -> None:
     assert find_counts(model, EngineSpec("x", attention="eager", dtype="float32")) is None
     assert find_counts(model, EngineSpec("x", dtype="float32", autocast="bfloat16")) is None
     assert find_counts(replace(model, remote_code="here"), EngineSpec("hf")) is None
+
+
+@pytest.mark.parametrize(("keeps", "embedding"), [(False, 0.5625), (True, 2.0)])
+def test_counts_are_of_the_bytes_of_a_weight_format(
+    keeps: bool, embedding: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Llama-125M in blocks of 32 values of 4 bits with a scale of 2 bytes: 18 bytes for each 32 values.
+
+    A step reads all but the embedding, which a format may keep in bf16; the cache is as it was.
+    """
+    weights = WeightFormat("q4_0", 18 / 32, keeps_embedding=keeps)
+    monkeypatch.setitem(KINDS, "own", replace(KINDS["hf"], weights=weights))
+    model, plain, packed = library.model("llama125m"), EngineSpec("hf"), EngineSpec("own", kind="own")
+    rows = 32000 * 768
+    rest = (model.parameters or 0) - rows
+    counts, whole = find_counts(model, packed), find_counts(model, plain)
+    assert counts is not None
+    assert whole is not None
+    assert counts.footprint.weight_bytes == pytest.approx(18 / 32 * rest + embedding * rows, abs=1)
+    assert counts.footprint.embedding_bytes == embedding * rows
+    assert counts.work.weight_bytes == pytest.approx(18 / 32 * rest, rel=1e-3)
+    assert (counts.work.caches, counts.footprint.caches) == (whole.work.caches, whole.footprint.caches)
+    assert stated_bytes.weight_bytes(model, packed) == round(18 / 32 * (model.parameters or 0))
 
 
 def test_counts_survive_json(tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from dataclasses import replace
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace as changed
@@ -17,11 +19,14 @@ from ci.tests.records import recorded
 from fixtures.core.base.errors import InputError
 from fixtures.core.base.node import as_node
 from fixtures.core.spec import library
-from fixtures.core.spec.engine_kinds import KINDS, OPTIONS, libraries
+from fixtures.core.spec.case import Case, EngineSpec, ModelSpec, Point
+from fixtures.core.spec.engine_kinds import KINDS, OPTIONS, installed_version, libraries
+from fixtures.engines import has_processes, why_not
 from fixtures.host.versions import versions
 
 # packages of which the version changes no time: this one reads weights before any is taken
 UNTIMED = {"safetensors"}
+TORCH = installed_version("torch") or ""
 
 
 def imported(file: Path, seen: set[Path] | None = None) -> set[str]:
@@ -132,3 +137,41 @@ def test_an_option_that_a_kind_does_not_take_is_refused_where_it_stands(
     with pytest.raises(InputError, match=r"e.yaml.*'own' takes no attention; it takes dtype, use_cache"):
         library.read_engine(None, as_node({"kind": "own", "attention": "sdpa"}, "e.yaml"))
     assert KINDS["hf"].options == OPTIONS
+
+
+def never(case: Case) -> str | None:
+    """Why no model of this name runs, as a kind's own function says it."""
+    return "it takes no model of that name" if case.model.name == "unwelcome" else None
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"refuses": f"{__name__}:never"}, "it takes no model of that name"),
+        ({"tried": (("torch", "0.1"),)}, rf"'own' was never tried with torch {re.escape(TORCH)}; install "),
+        ({"needs": ("nowhere",), "tried": (("nowhere", "7"),)}, "not installed; install nowhere==7$"),
+        ({"needs": ("nowhere",)}, "needs nowhere, which is not installed$"),
+        ({"tried": (("torch", TORCH),)}, None),
+    ],
+)
+def test_a_kind_refuses_a_case_before_anything_loads(
+    row: dict[str, Any], told: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its own function, by a version that was never tried, by a missing library and what to install."""
+    monkeypatch.setitem(KINDS, "own", replace(KINDS["hf"], **row))
+    point, model = Point(1, 1, 1), ModelSpec("unwelcome", {"model_type": "llama"})
+    reason = why_not(Case(model, library.hardware("cpu"), 1, EngineSpec("own", kind="own"), point))
+    assert (reason is None) if told is None else re.search(told, reason or "")
+
+
+def test_a_kind_whose_library_may_crash_always_has_a_process_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also without --isolate; others only with it."""
+    monkeypatch.setitem(KINDS, "own", replace(KINDS["hf"], own_process=True))
+    hf, own = (
+        Case(ModelSpec("m", {}), library.hardware("cpu"), 1, EngineSpec(kind, kind=kind), Point(1, 1, 1))
+        for kind in ("hf", "own")
+    )
+    asked = [has_processes(hf, False), has_processes(hf, True), has_processes(own, False)]
+    assert asked == [False, True, True]
