@@ -1,6 +1,6 @@
-// The rows of the table as text for other programs, and the way to the clipboard.
+// The table as CSV and Markdown, and copying to the clipboard.
 
-/** Raw values in SI units, RFC 4180; a name that a spreadsheet would take for a formula gets a quote before it. */
+/** Raw values in SI units as RFC 4180; a quote before a name keeps a spreadsheet from reading it as a formula. */
 const asCsv = (data, cases) => {
   const fields = data.fields.filter((field) => field.file);
   const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
@@ -8,11 +8,11 @@ const asCsv = (data, cases) => {
     if (value === null || value === undefined) return "";
     return typeof value === "number" ? String(value) : quoted(/^[=+\-@\t\r]/.test(value) ? `'${value}` : value);
   };
-  const rows = cases.map((one) => [one.id, ...fields.map((field) => one.value(field.name))].map(cell));
+  const rows = cases.map((record) => [record.id, ...fields.map((field) => record.value(field.name))].map(cell));
   return [["case", ...fields.map((field) => field.name)], ...rows].map((row) => `${row.join(",")}\r\n`).join("");
 };
 
-/** Text that Markdown shows as it stands, in a table too: what could be more than a word is code. As ci/report/markdown.py. */
+/** Text that Markdown shows literally, in tables too: code, unless it is a plain word. Mirrors ci/report/markdown.py. */
 const escaped = (text) => {
   if (/^(?!www\.)[A-Za-z0-9]+([_.-][A-Za-z0-9]+)*$/.test(text)) return text;
   const line = text.replace(/(?! )[\p{C}\p{Z}]/gu, " ") || " ";
@@ -24,18 +24,18 @@ const escaped = (text) => {
   return `${fence}${room}${line}${room}${fence}`.replaceAll("|", "\\|");
 };
 
-/** What the table shows; numbers need no care. */
+/** The columns of the table; numbers need no escaping. */
 const asMarkdown = (fields, cases) => {
   const line = (cells) => `| ${cells.join(" | ")} |\n`;
   const cell = (field, text) => (field.numeric || text === "" ? text : escaped(text));
   return [
     line(fields.map(({ field }) => field.label)),
     line(fields.map(({ field }) => (field.numeric ? "---:" : "---"))),
-    ...cases.map((one) => line(fields.map(({ field, place }) => cell(field, one.texts[place])))),
+    ...cases.map((record) => line(fields.map(({ field, place }) => cell(field, record.texts[place])))),
   ].join("");
 };
 
-/** Whether the text is on the clipboard now: by the browser's interface for it, else as a selection is copied. */
+/** Copy text by the clipboard API, else by a selection; returns whether it worked. */
 const copied = async (text) => {
   try {
     await navigator.clipboard.writeText(text);

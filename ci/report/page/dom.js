@@ -1,26 +1,26 @@
-// Elements are made here, of text alone: what a history says is shown as it stands and never read as markup.
+// Makes elements from text alone: the page shows a history's text literally, never as markup.
 
 const byId = (id) => document.getElementById(id);
 
-/** An element with its attributes (`on...` are listeners; true is an empty one, null none) and its children. */
+/** An element with attributes (`on...`: listeners; true: empty; null or false: left out) and children. */
 const element = (name, attributes = {}, ...children) => {
-  const made = document.createElement(name);
+  const node = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
-    if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
-    else if (value !== null && value !== false) made.setAttribute(key, value === true ? "" : value);
+    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else if (value !== null && value !== false) node.setAttribute(key, value === true ? "" : value);
   }
-  made.append(...children.filter((child) => child !== null));
-  return made;
+  node.append(...children.filter((child) => child !== null));
+  return node;
 };
 
-/** Say what became of something, also to a screen reader that was told the same before. */
+/** Show a status line; a screen reader reads a repeated text again. */
 const say = (place, text) => {
   place.textContent = "";
   requestAnimationFrame(() => { place.textContent = text; });
 };
 
-/** Call it once, when it has not been asked for again for so many milliseconds. */
-const settled = (milliseconds, call) => {
+/** Debounced: calls once, `milliseconds` after the last request. */
+const debounced = (milliseconds, call) => {
   let timer = 0;
   return () => {
     clearTimeout(timer);
@@ -28,7 +28,7 @@ const settled = (milliseconds, call) => {
   };
 };
 
-// Vega clears an element by an empty text; no other text may become markup anywhere in this page.
+// Vega clears elements with an empty text; no other text may become markup.
 if (window.trustedTypes?.createPolicy) {
   trustedTypes.createPolicy("default", { createHTML: (text) => (text === "" ? "" : null) });
 }

@@ -1,4 +1,4 @@
-// Which cases are chosen: of each facet any of the ticked values (none ticked: all), and a text in the id.
+// Filters the cases: by facet, any of the ticked values (none ticked: all), and by a text in the id.
 
 const makeFilters = (data, changed) => {
   const ticked = Object.fromEntries(data.facets.map((facet) => [facet, new Set()]));
@@ -6,9 +6,9 @@ const makeFilters = (data, changed) => {
   const find = byId("find");
   let text = "";
 
-  const passes = (one) =>
-    one.id.toLowerCase().includes(text) &&
-    data.facets.every((facet) => !ticked[facet].size || ticked[facet].has(one.facets[facet]));
+  const passes = (record) =>
+    record.id.toLowerCase().includes(text) &&
+    data.facets.every((facet) => !ticked[facet].size || ticked[facet].has(record.facets[facet]));
 
   const update = () => {
     text = find.value.trim().toLowerCase();
@@ -24,8 +24,8 @@ const makeFilters = (data, changed) => {
     find.focus();
   };
 
-  byId("facets").append(...menus.map((menu) => menu.made));
-  find.addEventListener("input", settled(120, update));
+  byId("facets").append(...menus.map((menu) => menu.node));
+  find.addEventListener("input", debounced(120, update));
   byId("reset").addEventListener("click", reset);
   closeMenus();
   update();
@@ -33,8 +33,8 @@ const makeFilters = (data, changed) => {
 
 const facetMenu = (facet, cases, ticked, update) => {
   const summary = element("summary", {}, facet);
-  const boxes = inOrder(cases.map((one) => one.facets[facet])).map((name) => {
-    const number = cases.filter((one) => one.facets[facet] === name).length;
+  const boxes = inOrder(cases.map((record) => record.facets[facet])).map((name) => {
+    const number = cases.filter((record) => record.facets[facet] === name).length;
     const tick = (event) => {
       if (event.target.checked) ticked.add(name);
       else ticked.delete(name);
@@ -43,23 +43,23 @@ const facetMenu = (facet, cases, ticked, update) => {
     const box = element("input", { type: "checkbox", value: name, onchange: tick });
     return element("label", {}, box, element("span", {}, name), element("small", { class: "muted" }, String(number)));
   });
-  const made = element("details", { class: "facet", "data-facet": facet }, summary,
+  const node = element("details", { class: "facet", "data-facet": facet }, summary,
     element("fieldset", { class: "menu" }, element("legend", { class: "unseen" }, facet), ...boxes));
   return {
-    made,
+    node,
     describe: () => {
       const shown = ticked.size === 1 ? [...ticked][0] : `${ticked.size} chosen`;
       summary.textContent = ticked.size ? `${facet}: ${shown}` : facet;
-      made.classList.toggle("active", ticked.size > 0);
+      node.classList.toggle("active", ticked.size > 0);
     },
     clear: () => {
       ticked.clear();
-      for (const box of made.querySelectorAll("input")) box.checked = false;
+      for (const box of node.querySelectorAll("input")) box.checked = false;
     },
   };
 };
 
-/** An open menu closes by Escape, which gives the focus back, by a click elsewhere, and when another opens. */
+/** Escape closes an open menu and returns the focus; a click or focus elsewhere closes it too. */
 const closeMenus = () => {
   const open = () => [...document.querySelectorAll("details[open]:has(> .menu)")];
   document.addEventListener("keydown", (event) => {

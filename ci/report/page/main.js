@@ -1,11 +1,11 @@
-// What comes first: unpack the data, then make the parts and let the filters tell them what is chosen.
+// Start here: unpack the data, make the parts; the filters tell them the chosen cases.
 
 const start = async () => {
   const data = await unpacked();
-  const told = data.cases.filter((one) => one.value("latency_mean_s") !== null);
-  const number = (source) => told.filter((one) => one.source === source).length;
-  const parts = inOrder(told.map((one) => one.source)).map((source) => `${number(source).toLocaleString("en")} ${source}`);
-  if (told.length < data.cases.length) parts.push(`${data.cases.length - told.length} out of memory`);
+  const timed = data.cases.filter((record) => record.value("latency_mean_s") !== null);
+  const number = (source) => timed.filter((record) => record.source === source).length;
+  const parts = inOrder(timed.map((record) => record.source)).map((source) => `${number(source).toLocaleString("en")} ${source}`);
+  if (timed.length < data.cases.length) parts.push(`${data.cases.length - timed.length} out of memory`);
   byId("summary").textContent = `${counted(data.cases.length, "case")} of ${counted(data.runs, "run")}: ${parts.join(", ")}`
     + (data.newest ? `. Newest: ${data.newest.slice(0, 10)}` : "");
   byId("term-list").append(...data.terms.map(({ name, What, Formula, Unit }) => element("div", {}, element("dt", {}, name),
@@ -21,12 +21,12 @@ const start = async () => {
     byId("count").textContent =
       `${chosen.length} of ${counted(data.cases.length, "case")}, ${figures} of ${counted(data.figures.length, "figure")}`;
   });
-  window.benchmarks = Object.freeze({ data, pick });  // for the browser's console
+  window.benchmarks = Object.freeze({ data, pick }); // for the browser's console
   document.documentElement.dataset.ready = "yes";
 };
 
 start().catch((error) => {
-  byId("failure").textContent = `This page could not be built: ${error.message}.`;
+  byId("failure").textContent = `This page cannot be shown: ${error.message}.`;
   byId("failure").hidden = false;
   throw error;
 });

@@ -1,25 +1,25 @@
-// The marks of a figure that are cases: each tells its record, by pointer and by keyboard.
+// The marks of a figure's cases: pointer and keyboard open their records.
 
-const NEAR = 26; // pixels from a mark that count as on it
-// what a point has that stands in the record of its case
+const NEAR = 26; // pixels around a mark that count as on it
+// fields of a point that its case's record shows too
 const TOLD = new Set(["source", "batch_size", "output_len", "tokens_per_s", "latency_ms", "low_ms", "high_ms"]);
 const STEPS = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1, Home: -Infinity, End: Infinity };
 
-/** Listens in the place of a drawing; `refresh` is for each time that it was drawn. */
+/** Listens on the drawing in `place`; call `refresh` after each drawing. */
 const makeMarks = (data, records, place) => {
   let marks = [];
   let current = null;
 
-  const rowOf = (mark) => mark.__data__.datum; // Vega leaves there what a mark was drawn from
+  const rowOf = (mark) => mark.__data__.datum; // Vega keeps the row of a mark there
   const caseOf = (mark) => data.caseOf(rowOf(mark).case, rowOf(mark).source) ?? { id: String(rowOf(mark).case) };
-  /** What stands in no record: all of a point that is not the case's own number, such as a prediction. */
+  /** What the record lacks: fields of the point that are not the case's own, such as a prediction. */
   const extraOf = (mark) => Object.entries(rowOf(mark))
     .filter(([key, value]) => key !== "case" && key !== "series" && !key.startsWith("_") && value !== null && typeof value !== "object")
     .filter(([key]) => !TOLD.has(key) || caseOf(mark).source !== rowOf(mark).source)
     .map(([key, value]) => [key.replaceAll("_", " "), typeof value === "number" ? significant(value, 4) : String(value)]);
   const labelOf = (mark) => {
-    const [one, extra] = [caseOf(mark), extraOf(mark)];
-    return [one.source === rowOf(mark).source ? spoken(one) : one.id, ...extra.map((pair) => pair.join(" "))].join(", ");
+    const [record, extra] = [caseOf(mark), extraOf(mark)];
+    return [record.source === rowOf(mark).source ? spoken(record) : record.id, ...extra.map((pair) => pair.join(" "))].join(", ");
   };
   const open = (mark) => records.open(caseOf(mark), extraOf(mark));
 
@@ -73,13 +73,13 @@ const makeMarks = (data, records, place) => {
   return { refresh };
 };
 
-/** The mark next to the pointer, null where none is near. */
+/** The mark nearest to the pointer; null if none is near. */
 const nearest = (marks, { clientX, clientY }) => {
-  let [found, least] = [null, NEAR];
+  let [closest, least] = [null, NEAR];
   for (const mark of marks) {
     const { left, right, top, bottom } = mark.getBoundingClientRect();
-    const away = Math.hypot(clientX - (left + right) / 2, clientY - (top + bottom) / 2);
-    if (away < least) [found, least] = [mark, away];
+    const distance = Math.hypot(clientX - (left + right) / 2, clientY - (top + bottom) / 2);
+    if (distance < least) [closest, least] = [mark, distance];
   }
-  return found;
+  return closest;
 };

@@ -1,16 +1,16 @@
-// The best point of each curve under a target: ci/pick/answers.py once more, operation by operation, so that the
-// page and the command give the same numbers to the last bit. A test asks both the same questions.
+// The best point of each curve under a target. Repeats ci/pick/answers.py operation by operation, so that page and
+// command agree to the last bit; a test asks both the same questions.
 
 /**
- * An answer a curve, in the form of `python -m ci.pick --json`: the best first, those that miss the target last.
- * A target has `latency_s` or `output_tokens_per_s`, the other is null; prices are in US$ an hour by device.
+ * One answer per curve, as `python -m ci.pick --json` gives it: the best first, those that miss the target last.
+ * A target has `latency_s` or `output_tokens_per_s`, the other is null; prices are US$ an hour by device.
  */
 const pick = (curves, target, prices) => {
   const byLatency = target.latency_s !== null;
   const met = (at) => (byLatency
     ? at.latency_s <= target.latency_s
     : at.output_tokens_per_s >= target.output_tokens_per_s);
-  // what is to be small: less throughput for a latency, latency for a throughput
+  // smaller is better: minus throughput under a latency, latency under a throughput
   const rank = (at) => (byLatency ? -at.output_tokens_per_s : at.latency_s);
   const missedBy = (at) => (byLatency ? at.latency_s : -at.output_tokens_per_s);
 
@@ -37,14 +37,14 @@ const pick = (curves, target, prices) => {
       out_of_memory_at_batch: curve.ran_out.length ? Math.min(...curve.ran_out) : null,
     };
   });
-  for (const one of answers) {
-    one.dominated_by = answers.filter((other) => dominates(other, one)).map(labelOf);
+  for (const answer of answers) {
+    answer.dominated_by = answers.filter((other) => dominates(other, answer)).map(labelOf);
   }
-  const order = (one) => (one.meets ? rank(one.best) : missedBy(one.nearest));
+  const order = (answer) => (answer.meets ? rank(answer.best) : missedBy(answer.nearest));
   return answers.sort((a, b) => (a.meets === b.meets ? order(a) - order(b) : b.meets - a.meets));
 };
 
-const labelOf = (one) => `${one.hardware} ${one.engine} (${one.source})`;
+const labelOf = (answer) => `${answer.hardware} ${answer.engine} (${answer.source})`;
 
 const pointAt = (curve, batch, latency) => ({
   batch_size: batch,
@@ -52,25 +52,25 @@ const pointAt = (curve, batch, latency) => ({
   output_tokens_per_s: batch * curve.output_len / latency,
 });
 
-/** The first of the smallest; null of none. */
+/** The point with the smallest key, the first of equals; null if there are none. */
 const least = (points, key) =>
-  points.reduce((found, one) => (found === null || key(one) < key(found) ? one : found), null);
+  points.reduce((best, point) => (best === null || key(point) < key(best) ? point : best), null);
 
 /**
- * The best whole batch between two measured ones of which one meets the target, null without one that is better
- * than the best. Latency is taken to be linear along batch size between neighbours.
+ * The best whole batch between two measured batches of which one meets the target; null if none beats `best`.
+ * Assumes latency linear in batch size between neighbours.
  */
 const between = (curve, points, best, met, rank) => {
-  const found = [];
+  const candidates = [];
   for (let i = 1; i < points.length; i += 1) {
     const [low, high] = [points[i - 1], points[i]];
-    if (met(low) !== met(high)) found.push(lastMet(curve, low, high, met));
+    if (met(low) !== met(high)) candidates.push(lastMet(curve, low, high, met));
   }
-  const better = found.filter((one) => one !== null && (best === null || rank(one) < rank(best)));
+  const better = candidates.filter((point) => point !== null && (best === null || rank(point) < rank(best)));
   return least(better, rank);
 };
 
-/** The whole batch next to where the target is just met, on the side that meets it; by halving. */
+/** The whole batch nearest to `outside` that meets the target, by bisection; null if that is a measured one. */
 const lastMet = (curve, low, high, met) => {
   const slope = (high.latency_s - low.latency_s) / (high.batch_size - low.batch_size);
   const at = (batch) => pointAt(curve, batch, low.latency_s + slope * (batch - low.batch_size));
@@ -84,16 +84,16 @@ const lastMet = (curve, low, high, met) => {
   return good === inside.batch_size ? null : at(good);
 };
 
-/** No worse in latency, tokens/s, tokens/s a device and, where both have a price, cost; better in one. */
-const dominates = (one, other) => {
-  if (!one.meets || !other.meets || one === other) return false;
+/** No worse in latency, tokens/s, tokens/s a device and, if both have a price, cost; better in at least one. */
+const dominates = (answer, other) => {
+  if (!answer.meets || !other.meets || answer === other) return false;
   const pairs = [
-    [one.best.latency_s, other.best.latency_s],
-    [-one.best.output_tokens_per_s, -other.best.output_tokens_per_s],
-    [-one.output_tokens_per_s_per_device, -other.output_tokens_per_s_per_device],
+    [answer.best.latency_s, other.best.latency_s],
+    [-answer.best.output_tokens_per_s, -other.best.output_tokens_per_s],
+    [-answer.output_tokens_per_s_per_device, -other.output_tokens_per_s_per_device],
   ];
-  if (one.usd_per_million_output_tokens !== null && other.usd_per_million_output_tokens !== null) {
-    pairs.push([one.usd_per_million_output_tokens, other.usd_per_million_output_tokens]);
+  if (answer.usd_per_million_output_tokens !== null && other.usd_per_million_output_tokens !== null) {
+    pairs.push([answer.usd_per_million_output_tokens, other.usd_per_million_output_tokens]);
   }
   return pairs.every(([a, b]) => a <= b) && pairs.some(([a, b]) => a < b);
 };

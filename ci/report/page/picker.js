@@ -1,4 +1,4 @@
-// The question and its answers: a model, its lengths and a target, asked of every hardware that has a curve there.
+// The question (a model, its lengths, a target) and the answer of each hardware that has a curve for it.
 
 const makePicker = (data, records) => {
   const form = byId("question");
@@ -50,19 +50,19 @@ const makePicker = (data, records) => {
   byId("price-inputs").append(...priceInputs(data.curves, prices, answer));
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("change", (event) => { if (event.target.form === form && !event.target.dataset.device) ask(event.target); });
-  goal.addEventListener("input", settled(200, answer));
+  goal.addEventListener("input", debounced(200, answer));
   ask(null);
 };
 
-/** The curve of the model and lengths that most curves are of. */
+/** A curve of the model and lengths that have the most curves. */
 const richest = (curves) => {
   const number = new Map();
   const key = (curve) => `${curve.model} ${curve.input_len} ${curve.output_len}`;
   for (const curve of curves) number.set(key(curve), (number.get(key(curve)) ?? 0) + 1);
-  return curves.reduce((best, one) => (number.get(key(one)) > number.get(key(best)) ? one : best));
+  return curves.reduce((best, curve) => (number.get(key(curve)) > number.get(key(best)) ? curve : best));
 };
 
-/** A target in the middle of what the curves reach, to the next of 1, 2 and 5 times a power of ten. */
+/** The median of what the curves reach, rounded to 1, 2 or 5 times a power of ten on its easier side. */
 const usualGoal = (curves, kind) => {
   const reached = curves.flatMap((curve) => curve.samples.map(([batch, latency]) =>
     (kind === "latency" ? latency : batch * curve.output_len / latency))).sort((a, b) => a - b);
@@ -73,7 +73,7 @@ const usualGoal = (curves, kind) => {
   return significant(goal, 1);
 };
 
-/** The target that was written; null for what is no number above zero. */
+/** The target as typed; null unless it is a number above zero. */
 const wishOf = (kind, written) => {
   const number = /^\s*(\d+(\.\d*)?|\.\d+)\s*$/.test(written) ? Number(written) : 0;
   if (!(number > 0 && number < Infinity)) return null;
@@ -82,14 +82,14 @@ const wishOf = (kind, written) => {
     : { latency_s: null, output_tokens_per_s: number };
 };
 
-/** A field a device; a price that is no number above zero counts as none. */
+/** A price field per device; anything but a number above zero counts as no price. */
 const priceInputs = (curves, prices, changed) => inOrder(curves.map((curve) => curve.device)).map((device) => {
   const take = (event) => {
     const number = Number(event.target.value.trim() || "0");
-    const known = number > 0 && number < Infinity;
-    if (known) prices[device] = number;
+    const valid = number > 0 && number < Infinity;
+    if (valid) prices[device] = number;
     else delete prices[device];
-    event.target.setAttribute("aria-invalid", String(event.target.value.trim() !== "" && !known));
+    event.target.setAttribute("aria-invalid", String(event.target.value.trim() !== "" && !valid));
     changed();
   };
   const box = element("input", { inputmode: "decimal", size: 6, "data-device": device, oninput: take });
@@ -98,61 +98,61 @@ const priceInputs = (curves, prices, changed) => inOrder(curves.map((curve) => c
 
 const HEADINGS = ["hardware", "tokens/s", "latency s", "batch", "tokens/s a device", "$/M tokens", "engine", "source", "remarks"];
 
-/** The answers as a table, and what stands between measured batches as rows that are marked so. */
-const answersOf = (data, records, answers, wished) => {
-  const met = answers.filter((one) => one.meets);
-  const told = wished.latency_s === null
-    ? `${significant(wished.output_tokens_per_s)} tokens/s`
-    : `a latency of ${seconds(wished.latency_s)}`;
-  const most = Math.max(...met.map((one) => one.best.output_tokens_per_s));
-  const priced = met.some((one) => one.usd_per_million_output_tokens !== null);
+/** The answers as a table; interpolated batches are rows marked as such. */
+const answersOf = (data, records, answers, target) => {
+  const met = answers.filter((answer) => answer.meets);
+  const goal = target.latency_s === null
+    ? `${significant(target.output_tokens_per_s)} tokens/s`
+    : `a latency of ${seconds(target.latency_s)}`;
+  const most = Math.max(...met.map((answer) => answer.best.output_tokens_per_s));
+  const priced = met.some((answer) => answer.usd_per_million_output_tokens !== null);
   const names = shortNames(answers);
-  const rows = answers.flatMap((one) => (one.meets
-    ? [bestRow(data, records, one, most, names), one.interpolated && betweenRow(one)]
-    : [missedRow(one, wished), one.interpolated && betweenRow(one)])).filter(Boolean);
+  const rows = answers.flatMap((answer) => (answer.meets
+    ? [bestRow(data, records, answer, most, names), answer.interpolated && betweenRow(answer)]
+    : [missedRow(answer, target), answer.interpolated && betweenRow(answer)])).filter(Boolean);
   const headings = HEADINGS.map((name, i) => element("th", { scope: "col", class: i > 0 && i < 6 ? "number" : null }, name));
   const table = element("table", { class: priced ? "answers priced" : "answers" },
-    element("caption", { class: "unseen" }, `Hardware for ${told}, the best first`),
+    element("caption", { class: "unseen" }, `Hardware for ${goal}, the best first`),
     element("thead", {}, element("tr", {}, ...headings)), element("tbody", {}, ...rows));
   const verdict = met.length
     ? [element("strong", {}, met[0].hardware), ` at batch ${met[0].best.batch_size}: `,
       element("strong", {}, `${significant(met[0].best.output_tokens_per_s, 4)} tokens/s`), ` in ${seconds(met[0].best.latency_s)}. `,
-      element("span", { class: "muted" }, `${met.length} of ${answers.length} meet ${told}.`)]
-    : [`Nothing measured meets ${told}.`];
+      element("span", { class: "muted" }, `${met.length} of ${answers.length} meet ${goal}.`)]
+    : [`Nothing measured meets ${goal}.`];
   return [element("p", { class: "verdict" }, ...verdict),
     element("div", { class: "scroller short", role: "region", "aria-label": "Answers", tabindex: "0" }, table)];
 };
 
-/** By whole labels: the hardware alone where no two answers share it, else what tells them apart. */
+/** The shortest name of each label that no other answer shares: hardware, with engine, or the whole label. */
 const shortNames = (answers) => {
-  const forms = [(one) => one.hardware, (one) => `${one.hardware} ${one.engine}`, labelOf];
-  const isClear = (form, one) => answers.filter((other) => form(other) === form(one)).length === 1;
-  return new Map(answers.map((one) => [labelOf(one), (forms.find((form) => isClear(form, one)) ?? labelOf)(one)]));
+  const forms = [(answer) => answer.hardware, (answer) => `${answer.hardware} ${answer.engine}`, labelOf];
+  const isClear = (form, answer) => answers.filter((other) => form(other) === form(answer)).length === 1;
+  return new Map(answers.map((answer) => [labelOf(answer), (forms.find((form) => isClear(form, answer)) ?? labelOf)(answer)]));
 };
 
-const bestRow = (data, records, one, most, names) => {
+const bestRow = (data, records, answer, most, names) => {
   const bar = element("span", { class: "bar", "aria-hidden": "true" });
-  bar.style.width = `${100 * one.best.output_tokens_per_s / most}%`;
-  const open = () => records.open(data.cases[one.place]);
-  const name = element("button", { type: "button", class: "link", "aria-haspopup": "dialog", onclick: open }, one.hardware);
-  return answerRow("best", one, one.best, name, badge(one.source),
-    one.dominated_by.length ? `dominated by ${one.dominated_by.map((name) => names.get(name)).join(", ")}` : "", bar);
+  bar.style.width = `${100 * answer.best.output_tokens_per_s / most}%`;
+  const open = () => records.open(data.cases[answer.place]);
+  const name = element("button", { type: "button", class: "link", "aria-haspopup": "dialog", onclick: open }, answer.hardware);
+  return answerRow("best", answer, answer.best, name, badge(answer.source),
+    answer.dominated_by.length ? `dominated by ${answer.dominated_by.map((name) => names.get(name)).join(", ")}` : "", bar);
 };
 
-const betweenRow = (one) =>
-  answerRow("between", one, one.interpolated, one.hardware, badge("interpolated"), "not measured: between two batches");
+const betweenRow = (answer) =>
+  answerRow("between", answer, answer.interpolated, answer.hardware, badge("interpolated"), "not measured: between two batches");
 
-const missedRow = (one, wished) => answerRow("missed", one, one.nearest, one.hardware, badge(one.source),
-  wished.latency_s === null ? "misses it; its most tokens/s" : "misses it; its least latency");
+const missedRow = (answer, target) => answerRow("missed", answer, answer.nearest, answer.hardware, badge(answer.source),
+  target.latency_s === null ? "misses it; its most tokens/s" : "misses it; its least latency");
 
-const answerRow = (kind, one, at, name, source, remark, bar = null) => {
-  const cost = kind === "best" ? one.usd_per_million_output_tokens : null;
+const answerRow = (kind, answer, at, name, source, remark, bar = null) => {
+  const cost = kind === "best" ? answer.usd_per_million_output_tokens : null;
   return element("tr", { class: kind },
     element("th", { scope: "row" }, name),
     element("td", { class: "number barred" }, bar, significant(at.output_tokens_per_s, 4)),
     number(significant(at.latency_s, 4)), number(String(at.batch_size)),
-    number(significant(at.output_tokens_per_s / one.devices, 4)), number(cost === null ? "" : significant(cost)),
-    element("td", {}, one.engine), element("td", {}, source), element("td", { class: "remark" }, remark));
+    number(significant(at.output_tokens_per_s / answer.devices, 4)), number(cost === null ? "" : significant(cost)),
+    element("td", {}, answer.engine), element("td", {}, source), element("td", { class: "remark" }, remark));
 };
 
 const number = (text) => element("td", { class: "number" }, text);

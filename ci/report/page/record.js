@@ -1,4 +1,4 @@
-// The whole record of a case: beside the pointer while it is on a mark, and in a dialog that stays.
+// The whole record of a case: next to a mark while the pointer is on it, and in a dialog.
 
 const makeRecords = (data) => {
   const dialog = byId("record");
@@ -6,20 +6,20 @@ const makeRecords = (data) => {
   byId("record-close").addEventListener("click", () => dialog.close());
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
 
-  /** `extra` are fields of a figure's point that no record has. */
-  const open = (one, extra = []) => {
+  /** Open the dialog; `extra` are fields of a figure's point that the record lacks. */
+  const open = (record, extra = []) => {
     hide();
-    byId("record-heading").textContent = one.id;
-    byId("record-body").replaceChildren(...groupsOf(data, one, extra));
+    byId("record-heading").textContent = record.id;
+    byId("record-body").replaceChildren(...groupsOf(data, record, extra));
     dialog.showModal();
     byId("record-body").scrollTop = 0;
   };
 
   let beside = null;
 
-  /** Next to an element, inside the window. */
-  const show = (one, extra, mark) => {
-    hover.replaceChildren(element("strong", {}, one.id), element("div", { class: "record" }, ...groupsOf(data, one, extra)));
+  /** Show the record next to a mark, inside the window. */
+  const show = (record, extra, mark) => {
+    hover.replaceChildren(element("strong", {}, record.id), element("div", { class: "record" }, ...groupsOf(data, record, extra)));
     hover.hidden = false;
     beside = mark;
     lay();
@@ -38,7 +38,7 @@ const makeRecords = (data) => {
     beside = null;
   };
 
-  // The mark that has the focus keeps its record when it is scrolled into sight; the pointer is elsewhere then.
+  // A focused mark keeps its record when it scrolls into sight; the pointer is elsewhere then.
   addEventListener("scroll", () => {
     if (beside !== null && beside === document.activeElement) lay();
     else hide();
@@ -47,12 +47,12 @@ const makeRecords = (data) => {
   return { open, show, hide, shownFor };
 };
 
-/** A list of terms a group; what is not known is left out. */
-const groupsOf = (data, one, extra) => {
+/** One list of terms per group, without unknown values. */
+const groupsOf = (data, record, extra) => {
   const groups = new Map();
   if (extra.length) groups.set("this point", extra);
   data.fields.forEach((field, place) => {
-    const text = one.texts?.[place];
+    const text = record.texts?.[place];
     if (!text || !field.label) return;
     if (!groups.has(field.group)) groups.set(field.group, []);
     groups.get(field.group).push([field.label, text]);
@@ -61,10 +61,10 @@ const groupsOf = (data, one, extra) => {
     element("dl", {}, ...pairs.map(([label, text]) => element("div", {}, element("dt", {}, label), element("dd", {}, text))))));
 };
 
-/** One line for a screen reader. */
-const spoken = (one) => {
-  const latency = one.value?.("latency_mean_s");
-  if (latency === undefined) return one.id;
-  if (latency === null) return `${one.id}: out of memory, ${one.source}`;
-  return `${one.id}: ${seconds(latency)}, ${significant(one.value("output_tokens_per_s"))} tokens/s, ${one.source}`;
+/** The record in one line, for a screen reader. */
+const spoken = (record) => {
+  const latency = record.value?.("latency_mean_s");
+  if (latency === undefined) return record.id;
+  if (latency === null) return `${record.id}: out of memory, ${record.source}`;
+  return `${record.id}: ${seconds(latency)}, ${significant(record.value("output_tokens_per_s"))} tokens/s, ${record.source}`;
 };

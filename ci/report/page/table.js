@@ -1,33 +1,33 @@
-// The cases as a table: sorted by any column, some hundred rows at first, copied as a whole.
+// The table of cases: sorts by any column, shows the first rows until asked for all, copies all.
 
 const ROWS = 150;
 
 const makeTable = (data, records) => {
   const table = byId("table");
   const fields = data.fields.map((field, place) => ({ field, place }))
-    .filter(({ field, place }) => field.table && data.cases.some((one) => one.texts[place]));
+    .filter(({ field, place }) => field.table && data.cases.some((record) => record.texts[place]));
   let [chosen, sorted, by, descending, all] = [[], [], null, false, false];
 
   const order = () => {
     sorted = [...chosen];
     if (by === null) return;
     const { field, place } = by;
-    const value = (one) => (field.numeric ? one.value(field.name) : one.texts[place] || null);
+    const value = (record) => (field.numeric ? record.value(field.name) : record.texts[place] || null);
     const compare = (a, b) => (field.numeric ? a - b : collator.compare(a, b));
-    sorted.sort((one, other) => {
-      const [a, b] = [value(one), value(other)];
-      if (a === null || b === null) return (a === null) - (b === null); // what is not known comes last either way
+    sorted.sort((left, right) => {
+      const [a, b] = [value(left), value(right)];
+      if (a === null || b === null) return (a === null) - (b === null); // unknown values come last either way
       return descending ? compare(b, a) : compare(a, b);
     });
   };
 
-  const rowOf = (one) => element("tr", {}, ...fields.map(({ field, place }, i) => {
+  const rowOf = (record) => element("tr", {}, ...fields.map(({ field, place }, i) => {
     if (i === 0) {
-      const open = element("button", { type: "button", class: "link", "aria-label": `Record of ${one.id}`, onclick: () => records.open(one) },
-        one.texts[place]);
+      const open = element("button", { type: "button", class: "link", "aria-label": `Record of ${record.id}`, onclick: () => records.open(record) },
+        record.texts[place]);
       return element("th", { scope: "row" }, open);
     }
-    const text = one.texts[place];
+    const text = record.texts[place];
     return element("td", { class: field.numeric ? "number" : null }, field.name === "source" ? badge(text) : text);
   }));
 
@@ -40,17 +40,17 @@ const makeTable = (data, records) => {
       + (by === null ? "" : `, sorted by ${by.field.label}, ${descending ? "descending" : "ascending"}`);
   };
 
-  const headings = fields.map((one) => {
+  const headings = fields.map((column) => {
     const sort = () => {
-      [by, descending] = by === one ? (descending ? [null, false] : [one, true]) : [one, false];
+      [by, descending] = by === column ? (descending ? [null, false] : [column, true]) : [column, false];
       for (const [i, heading] of headings.entries()) {
         heading.setAttribute("aria-sort", by !== fields[i] ? "none" : descending ? "descending" : "ascending");
       }
       order();
       show();
     };
-    return element("th", { scope: "col", "aria-sort": "none", class: one.field.numeric ? "number" : null },
-      element("button", { type: "button", class: "sort", onclick: sort }, one.field.label));
+    return element("th", { scope: "col", "aria-sort": "none", class: column.field.numeric ? "number" : null },
+      element("button", { type: "button", class: "sort", onclick: sort }, column.field.label));
   });
   table.tHead.append(element("tr", {}, ...headings));
 
@@ -62,7 +62,7 @@ const makeTable = (data, records) => {
   });
   const copy = async (what, text) => {
     const done = await copied(text);
-    say(byId("said"), done ? `${counted(sorted.length, "row")} copied as ${what}.` : "The browser did not let it be copied.");
+    say(byId("copy-status"), done ? `${counted(sorted.length, "row")} copied as ${what}.` : "The browser refused to copy.");
   };
   byId("copy-csv").addEventListener("click", () => copy("CSV", asCsv(data, sorted)));
   byId("copy-markdown").addEventListener("click", () => copy("Markdown", asMarkdown(fields, sorted)));

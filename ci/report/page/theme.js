@@ -1,19 +1,19 @@
-// A figure's spec for this page: as wide as there is room, and in colours that can be read on its ground.
+// Fits a figure's spec to the page: its width, and colours legible on its background.
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
-const DARK_GROUND = 0.0116; // relative luminance of --card in the dark
-const LEAST_CONTRAST = 4.2; // of a mark in the dark; WCAG 2.2, 1.4.11 asks for 3
+const DARK_GROUND = 0.0116; // relative luminance of --card in dark mode
+const LEAST_CONTRAST = 4.2; // of a mark in dark mode; WCAG 2.2, 1.4.11 asks for 3
 
-/** Of a colour's three parts, 0 to 255; WCAG 2.2, "relative luminance". */
+/** Relative luminance of RGB values, 0 to 255 each; WCAG 2.2. */
 const luminance = (parts) => {
-  const [r, g, b] = parts.map((one) => {
-    const share = one / 255;
+  const [r, g, b] = parts.map((value) => {
+    const share = value / 255;
     return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
   });
   return 0.2126 * r + 0.7152 * g + 0.0722 * b;
 };
 
-/** Black becomes the text's colour and white the ground's; in the dark, a dark colour is lightened enough. */
+/** Black becomes the text colour, white the background; dark mode lightens a colour until it has contrast. */
 const tinted = (colour) => {
   const named = { black: "#000000", white: "#ffffff" }[colour] ?? colour;
   let parts = [1, 3, 5].map((i) => parseInt(named.slice(i, i + 2), 16));
@@ -22,39 +22,39 @@ const tinted = (colour) => {
   if (isGrey && luminance(parts) > 0.95) return "var(--card)";
   if (!dark.matches) return named;
   while ((luminance(parts) + 0.05) / (DARK_GROUND + 0.05) < LEAST_CONTRAST) {
-    parts = parts.map((one) => Math.min(255, Math.ceil(one + 0.08 * (255 - one))));
+    parts = parts.map((value) => Math.min(255, Math.ceil(value + 0.08 * (255 - value))));
   }
-  return `#${parts.map((one) => one.toString(16).padStart(2, "0")).join("")}`;
+  return `#${parts.map((value) => value.toString(16).padStart(2, "0")).join("")}`;
 };
 
 const isColour = (value) => typeof value === "string" && /^(#[0-9a-f]{6}|black|white)$/i.test(value);
 
-/** The spec with colours for here, legends in as many columns as there is room for, and no mark unheard. */
+/** The spec with this page's colours, legend columns that fit, and marks that screen readers see. */
 const adapted = (value, room) => {
-  if (Array.isArray(value)) return value.map((one) => adapted(one, room));
+  if (Array.isArray(value)) return value.map((item) => adapted(item, room));
   if (isColour(value)) return tinted(value.toLowerCase());
   if (value === null || typeof value !== "object") return value;
-  const made = {};
+  const fitted = {};
   for (const [key, inside] of Object.entries(value)) {
-    if (key === "datasets" || key === "data" || key === "domain") made[key] = inside;
-    else made[key] = adapted(inside, room);
+    if (key === "datasets" || key === "data" || key === "domain") fitted[key] = inside;
+    else fitted[key] = adapted(inside, room);
   }
-  const names = made.scale?.domain;
-  if (made.type === "nominal" && made.legend !== null && Array.isArray(names)) {
+  const names = fitted.scale?.domain;
+  if (fitted.type === "nominal" && fitted.legend !== null && Array.isArray(names)) {
     const longest = Math.max(1, ...names.map((name) => String(name).length));
     const columns = Math.max(1, Math.min(names.length, Math.floor(room / (7 * longest + 34))));
-    made.legend = { ...made.legend, columns, labelLimit: Math.floor(room / columns) - 30 };
+    fitted.legend = { ...fitted.legend, columns, labelLimit: Math.floor(room / columns) - 30 };
   }
-  if (made.type === "point" && made.aria === false) delete made.aria;
-  return made;
+  if (fitted.type === "point" && fitted.aria === false) delete fitted.aria;
+  return fitted;
 };
 
 const COMPOUND = ["facet", "repeat", "concat", "hconcat", "vconcat"];
 
-/** The spec to draw in so many pixels, with the rows that `keep` leaves of its data. */
+/** The spec to draw, `room` pixels wide, with the rows for which `keep` is true. */
 const drawable = (spec, room, keep) => {
   const { title, background, datasets, ...rest } = spec;
-  const made = adapted(rest, room - 70); // the legend begins where the axis does
+  const fitted = adapted(rest, room - 70); // the legend begins where the axis does
   const sets = Object.entries(datasets ?? {}).map(([name, rows]) => [name, rows.filter(keep)]);
   const text = { labelColor: "currentColor", titleColor: "currentColor" };
   const config = {
@@ -72,12 +72,12 @@ const drawable = (spec, room, keep) => {
     view: { stroke: "transparent" },
     text: { color: "currentColor" },
   };
-  const own = made.config ?? {};
+  const own = fitted.config ?? {};
   const merged = Object.fromEntries(Object.keys({ ...own, ...config }).map((key) => [key,
     typeof config[key] === "object" ? { ...own[key], ...config[key] } : config[key] ?? own[key]]));
-  const fits = typeof made.width === "number" && !COMPOUND.some((key) => key in made);
+  const fits = typeof fitted.width === "number" && !COMPOUND.some((key) => key in fitted);
   return {
-    ...made,
+    ...fitted,
     ...(fits ? { width: room, autosize: { type: "fit-x", contains: "padding" } } : {}),
     datasets: Object.fromEntries(sets),
     config: merged,

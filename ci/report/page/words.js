@@ -1,6 +1,6 @@
-// Numbers for people, as fixtures/core/base/text.py writes them.
+// Writes numbers as fixtures/core/base/text.py does.
 
-/** A number with so many significant digits, never in exponent form. */
+/** The number to `digits` significant digits, never in exponent form. */
 const significant = (value, digits = 3) => {
   if (value === 0) return "0";
   const exponent = Number(value.toExponential(digits - 1).split("e")[1]);
@@ -14,5 +14,5 @@ const counted = (number, what) => `${number.toLocaleString("en")} ${what}${numbe
 
 const collator = new Intl.Collator("en", { numeric: true });
 
-/** Each once, in the order in which people count: 4 before 16. */
+/** Unique names in natural order: 4 before 16. */
 const inOrder = (names) => [...new Set(names)].sort(collator.compare);

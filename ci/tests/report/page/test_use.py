@@ -250,8 +250,8 @@ def test_the_table_is_copied_as_csv_with_raw_numbers(shown: Shown) -> None:
     page = shown.page
     page.get_by_role("columnheader", name="latency s").get_by_role("button").press("Enter")
     page.locator("#copy-csv").press("Enter")
-    page.wait_for_function("() => document.querySelector('#said').textContent.includes('copied')")
-    assert page.locator("#said").inner_text() == f"{len(samples())} rows copied as CSV."
+    page.wait_for_function("() => document.querySelector('#copy-status').textContent.includes('copied')")
+    assert page.locator("#copy-status").inner_text() == f"{len(samples())} rows copied as CSV."
     found = list(csv.DictReader(io.StringIO(page.evaluate("() => navigator.clipboard.readText()"))))
     order = sorted(samples(), key=lambda one: one.latency_s or float("inf"))
     assert [row["case"] for row in found] == [one.case_id for one in order]
@@ -280,7 +280,7 @@ def test_the_table_is_copied_as_markdown(shown: Shown) -> None:
     page.locator("#find").fill("llama125m")
     page.wait_for_function("() => document.querySelectorAll('#table tbody tr').length === 3")
     page.locator("#copy-markdown").press("Enter")
-    page.wait_for_function("() => document.querySelector('#said').textContent.includes('copied')")
+    page.wait_for_function("() => document.querySelector('#copy-status').textContent.includes('copied')")
     text = page.evaluate("() => navigator.clipboard.readText()")
     assert text.splitlines()[0] == f"| {' | '.join(headings(page))} |"
     assert text.splitlines()[2:] == [markdown_row(headings(page), row) for row in rows(page)]
@@ -404,10 +404,10 @@ def test_a_text_that_means_harm_is_shown_as_text(harmed: Shown) -> None:
     point_at(page, page.locator("figure:not([hidden]) .mark").first)
     assert page.evaluate("() => window.harmed") is None
     page.locator("#copy-csv").press("Enter")
-    page.wait_for_function("() => document.querySelector('#said').textContent.includes('copied')")
+    page.wait_for_function("() => document.querySelector('#copy-status').textContent.includes('copied')")
     found = list(csv.DictReader(io.StringIO(page.evaluate("() => navigator.clipboard.readText()"))))
     page.locator("#copy-markdown").press("Enter")
-    page.wait_for_function("() => document.querySelector('#said').textContent.includes('Markdown')")
+    page.wait_for_function("() => document.querySelector('#copy-status').textContent.includes('Markdown')")
     lines = page.evaluate("() => navigator.clipboard.readText()").splitlines()[2:]
     assert lines == [markdown_row(headings(page), row) for row in rows(page)]
     models = [row["model"] for row in found]
