@@ -142,7 +142,7 @@ def test_a_file_that_is_not_as_it_was_written_is_one_line(damage: str, tmp_path:
     told: list[str] = []
     assert KeptCounts(tmp_path, VERSIONS, tell=told.append).of(CASE, Counting()) == FOUND
     (line,) = told
-    assert line.startswith(f"passed over: {'/'.join(file.parts[-3:])}: holds no counts (")
+    assert line.startswith(f"passed over: {'/'.join(file.parts[-3:])}: not a file of counts (")
     assert line.endswith("); the model is counted again")
     assert "\n" not in line
     assert not counted_again(tmp_path)
