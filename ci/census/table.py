@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ci.census.store import ENGINES, NOT_RUN, Census
+from ci.docs.marked import Marked
+from fixtures.core.base.columns import markdown
 
 README = Path(__file__).with_name("README.md")
-BEGIN, END = "<!-- census: python -m ci.census -->", "<!-- end of census -->"
+PART = Marked("census", "ci.census")
 _LONGEST = 110  # characters of a reason
 
 Finding = dict[str, Any]
@@ -41,7 +43,7 @@ def counts(census: Census) -> str:
 
 def table(census: Census) -> str:
     """The table, a row a type."""
-    lines = ["| type | `hf` | bound | plan | `deepspeed` | `hf_tp` |", "| --- " * 6 + "|"]
+    rows = [["type", "`hf`", "bound", "plan", *(f"`{engine}`" for engine in ENGINES[1:])]]
     for name, of_type in sorted(census.types.items()):
         hf = of_type.get("hf", {"outcome": ""})
         is_measured = "measured" in (hf["outcome"], hf.get("as_decoder"))
@@ -52,8 +54,8 @@ def table(census: Census) -> str:
             ("yes" if hf["planned"] else "no") if is_measured else "",
             *(_split(of_type.get(engine, {"outcome": ""})) for engine in ENGINES[1:]),
         ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        rows.append(cells)
+    return "\n".join(markdown(rows))
 
 
 def _outcome(finding: Finding) -> str:
@@ -74,16 +76,12 @@ def _split(finding: Finding) -> str:
 
 
 def _short(text: str) -> str:
-    """The text, shortened and escaped for a table cell."""
+    """The text, shortened and escaped; the table escapes its bars itself."""
     text = re.sub(r"\s+", " ", text)
     cut = text if len(text) <= _LONGEST else text[:_LONGEST].rstrip() + " ..."
-    return re.sub(r"([|<>*_`\[\]\\])", r"\\\1", cut)
+    return re.sub(r"([<>*_`\[\]\\])", r"\\\1", cut)
 
 
 def with_table(readme: str, census: Census) -> str:
     """The README with this census between its marks; raises ValueError if it lacks the marks."""
-    head, begin, rest = readme.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{README.name} has no lines {BEGIN} and {END}")
-    return f"{head}{BEGIN}\n\n{counts(census)}\n\n{table(census)}\n\n{END}{tail}"
+    return PART.within(readme, f"{counts(census)}\n\n{table(census)}")

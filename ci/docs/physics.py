@@ -7,18 +7,19 @@ python -m ci.docs.physics --check  exit code 1 where they are not current
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from ci.docs.marked import Marked
+from fixtures.core.base.columns import markdown
 from fixtures.core.base.streams import run_main
 from fixtures.core.estimate.physics import FOLDER
 
 README = Path(__file__).resolve().parents[1] / "physics" / "README.md"
-BEGIN, END = "<!-- physics: python -m ci.docs.physics -->", "<!-- end of physics -->"
+PART = Marked("physics", "ci.docs.physics")
 _NAMES = {
     "curve": "one curve of a published figure",
     "batch": "one batch size",
@@ -51,17 +52,13 @@ def _errors(row: Mapping[str, float]) -> str:
     return " / ".join(_percent(row[key]) for key in ("median", "p90", "worst"))
 
 
-def _rows(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(row)} |" for row in (heading, ["---"] * len(heading), *rows)]
-
-
 def tables() -> str:
     """Errors, intervals, other sources and parameters, in Markdown."""
     gpu, cpu = _read("deepspeed_gpu"), _read("hf_cpu")
     errors, elsewhere = gpu["errors"], gpu["errors"]["elsewhere"]
     left_out = ("left out", "groups", "today's rule", "formula")
     lines = ["Published points on GPUs, |predicted / measured - 1|, median / p90 / worst in %:", ""]
-    lines += _rows(left_out, _left_out(gpu))
+    lines += markdown([left_out, *_left_out(gpu)])
     lines += [
         "",
         f"In sample {_errors(errors['in_sample'])}. TTFT, curve left out: {_errors(errors['ttft'])}; "
@@ -71,44 +68,33 @@ def tables() -> str:
         "",
         "Set-ups of other sources, none of them in the fit, after so many measured points of the machine:",
         "",
-        *_rows(
-            ("measured of the machine", "set-ups", "points", "formula", "within the interval, %"),
+        *markdown(
             [
-                (_POINTS[key], str(row["setups"]), str(row["points"]), _errors(row), _percent(row["covered"]))
-                for key, row in elsewhere.items()
-                if key != "today"
-            ],
+                ("measured of the machine", "set-ups", "points", "formula", "within the interval, %"),
+                *(_elsewhere(key, row) for key, row in elsewhere.items() if key != "today"),
+            ]
         ),
         "",
         f"Today's rule on the same points: {_errors(elsewhere['today'])}.",
         "",
-        *_rows(
-            ("set-up", "conditions", "points", "today, median", "formula", "host x", "device x"),
+        *markdown(
             [
-                (
-                    row["setup"],
-                    row["conditions"],
-                    str(row["points"]),
-                    _percent(row["today_median"]),
-                    _errors(row),
-                    f"{row['g_host']:.2f}",
-                    f"{row['g_device']:.2f}",
-                )
-                for row in gpu["validated_on"]
-            ],
+                ("set-up", "conditions", "points", "today, median", "formula", "host x", "device x"),
+                *map(_validated, gpu["validated_on"]),
+            ]
         ),
         "",
         "Half-widths x of the 90 % interval [t / x, t x]:",
         "",
-        *_rows(("what is new", "GPU", "CPU"), _half_widths(gpu, cpu)),
+        *markdown([("what is new", "GPU", "CPU"), *_half_widths(gpu, cpu)]),
         "",
         "A CPU (models of 125M parameters on two cores with instructions for bf16):",
         "",
-        *_rows(left_out, _left_out(cpu)),
+        *markdown([left_out, *_left_out(cpu)]),
         "",
         "Parameters:",
         "",
-        *_rows(("parameter", "GPU", "x/ 1 sd", "CPU", "unit", "what"), _parameters(gpu, cpu)),
+        *markdown([("parameter", "GPU", "x/ 1 sd", "CPU", "unit", "what"), *_parameters(gpu, cpu)]),
     ]
     return "\n".join(lines)
 
@@ -118,6 +104,22 @@ def _left_out(values: Mapping[str, Any]) -> list[tuple[str, ...]]:
         (_NAMES[key], str(row["groups"]), _errors(row["today"]), _errors(row["physics"]))
         for key, row in values["errors"]["left_out"].items()
     ]
+
+
+def _elsewhere(key: str, row: Mapping[str, Any]) -> tuple[str, ...]:
+    return _POINTS[key], str(row["setups"]), str(row["points"]), _errors(row), _percent(row["covered"])
+
+
+def _validated(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        row["setup"],
+        row["conditions"],
+        str(row["points"]),
+        _percent(row["today_median"]),
+        _errors(row),
+        f"{row['g_host']:.2f}",
+        f"{row['g_device']:.2f}",
+    )
 
 
 def _half_widths(gpu: Mapping[str, Any], cpu: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -152,28 +154,9 @@ def _parameters(gpu: Mapping[str, Any], cpu: Mapping[str, Any]) -> list[tuple[st
     return rows
 
 
-def with_tables(readme: str) -> str:
-    """The README with the current tables between its marks; raises ValueError if it lacks the marks."""
-    head, begin, rest = readme.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{README.name} has no lines {BEGIN} and {END}")
-    return f"{head}{BEGIN}\n\n{tables()}\n\n{END}{tail}"
-
-
 def main(arguments: Sequence[str]) -> int:
     """Write or check; the exit code."""
-    if list(arguments) not in ([], ["--check"]):
-        print("physics: takes --check or nothing", file=sys.stderr)
-        return 2
-    old = README.read_text(encoding="utf-8")
-    new = with_tables(old)
-    if not arguments:
-        README.write_text(new, encoding="utf-8")
-    elif old != new:
-        print("ci/physics/README.md: not current; run python -m ci.docs.physics", file=sys.stderr)
-        return 1
-    return 0
+    return PART.write_or_check(arguments, README, tables)
 
 
 if __name__ == "__main__":

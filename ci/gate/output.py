@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from xml.etree import ElementTree
 
 from ci.gate.verdicts import RED, UNKNOWN, Verdict, Word, exit_code
+from fixtures.core.base import columns
 from fixtures.core.base.strict_json import dumps
 from fixtures.core.base.text import printable
 
@@ -25,9 +26,8 @@ def summary(verdicts: Sequence[Verdict]) -> str:
 
 def table(verdicts: Sequence[Verdict]) -> list[str]:
     """Lines of a table for a terminal, and the summary; cases with the same reason share a line."""
-    rows = [_head(verdicts), *map(_cells, grouped(verdicts))]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    head = _head(verdicts)
+    lines = columns.aligned([head, *map(_cells, grouped(verdicts))], words=range(len(head)))
     lines.insert(1, "-" * max(map(len, lines)))
     return [*lines, "", summary(verdicts)]
 
@@ -46,11 +46,11 @@ def grouped(verdicts: Sequence[Verdict]) -> list[Verdict]:
 
 def markdown(verdicts: Sequence[Verdict], said: Sequence[str] = ()) -> str:
     """For a pull request."""
-    head = _head(verdicts)
-    cells = [[_escaped(cell) for cell in _cells(one)] for one in grouped(verdicts)]
-    rows = [head, ("---",) * len(head), *cells]
-    table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
-    return f"**{_escaped(summary(verdicts))}**\n\n{table}" + "".join(f"\n{_escaped(line)}\n" for line in said)
+    rows = [[_escaped(cell) for cell in _cells(one)] for one in grouped(verdicts)]
+    lines = [f"**{_escaped(summary(verdicts))}**", "", *columns.markdown([_head(verdicts), *rows])]
+    for line in said:
+        lines += ["", _escaped(line)]
+    return "\n".join(lines) + "\n"
 
 
 def as_json(verdicts: Sequence[Verdict], said: Sequence[str] = ()) -> str:
@@ -92,5 +92,5 @@ def _cells(one: Verdict) -> tuple[str, ...]:
 
 
 def _escaped(text: str) -> str:
-    """Text that shows as text in a Markdown table."""
-    return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#+-.!|~" else html.escape(c) for c in text)
+    """Text that shows as text in Markdown; a table escapes its bars itself."""
+    return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#+-.!~" else html.escape(c) for c in text)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from ci.gate.arguments import Parser
 from ci.gate.fingerprint import difference, fingerprint
+from fixtures.core.base.columns import markdown
 from fixtures.core.base.errors import InputError
 from fixtures.core.spec.model_names import suffixes
 from fixtures.core.store.history import History, Measured
@@ -94,15 +95,11 @@ def changes(runs: Sequence[History]) -> tuple[list[Change], int, int]:
 
 def table(found: Sequence[Change]) -> list[str]:
     """Lines of a Markdown table, which reads well in a terminal too."""
-    lines = ["| case | since | commit | after / before | differs |", "| --- | --- | --- | --- | --- |"]
+    rows = [("case", "since", "commit", "after / before", "differs")]
     for one in found:
-        commit = (one.run.commit.id or "-")[:12]
-        name = one.case_id.replace("|", "\\|")
-        lines.append(
-            f"| {name} | {one.run.taken[:19] or '-'} | {commit} | {one.ratio:.3f} | "
-            f"{(one.why or '-').replace('|', chr(92) + '|')} |"
-        )
-    return lines
+        taken, commit = one.run.taken[:19] or "-", (one.run.commit.id or "-")[:12]
+        rows.append((one.case_id, taken, commit, f"{one.ratio:.3f}", one.why or "-"))
+    return markdown(rows)
 
 
 def main(words: Sequence[str]) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ci.pick.answers import Answer, At, Target
 from ci.pick.estimates import CLASSES, MAY, Found, Row
+from fixtures.core.base.columns import aligned
 from fixtures.core.base.text import seconds, significant
 
 _HEADING = (
@@ -24,9 +25,8 @@ _HEADING = (
 def lines(answers: Sequence[Answer], target: Target) -> list[str]:
     """A table of the answers that meet the target, then interpolated points, dominated and missing curves."""
     met = [answer for answer in answers if answer.best is not None]
-    table = [_HEADING, *(_cells(answer) for answer in met)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    found = [_joined(row, widths) for row in table] if met else [f"nothing meets {_asked(target)}"]
+    table = aligned([_HEADING, *map(_cells, met)], words=range(3))
+    found = table if met else [f"nothing meets {_asked(target)}"]
     between = [f"  {answer.label}: {_point(answer.between)}" for answer in answers if answer.between]
     dominated = [f"  {each.label} by {', '.join(each.dominated_by)}" for each in met if each.dominated_by]
     missed = [f"  {answer.label}: {_missed(answer, target)}" for answer in answers if answer.best is None]
@@ -60,19 +60,17 @@ _ESTIMATED = (
 def estimated_lines(found: Found, with_measured: bool) -> list[str]:
     """Rows by class, the best first, with what is new of each and what sets it; what to measure; refusals."""
     rows = [row for row in found.rows if with_measured or row.estimate is not None]
-    cells = {id(row): (*_row_cells(row), *_row_words(row)) for row in rows}
     heading = (*_ESTIMATED, "set by", "new")
-    table = [heading, *cells.values()]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    last = len(heading) - 1
+    head, *of_rows = aligned([heading, *map(_row_cells, rows)], words={0, 1, last - 1, last})
     lines = []
     for verdict in CLASSES:
-        group = [row for row in rows if row.verdict == verdict]
+        group = [(row, line) for row, line in zip(rows, of_rows, strict=True) if row.verdict == verdict]
         if group:
-            lines += ["", f"{verdict}:", _spread(heading, widths)]
-            lines += [_spread(cells[id(row)], widths) for row in group]
+            lines += ["", f"{verdict}:", head, *(line for _, line in group)]
         if group and verdict == MAY:
             lines += ["measure first, on the machine itself:"]
-            lines += [f"  {command}" for row in group for command in row.measure]
+            lines += [f"  {command}" for row, _ in group for command in row.measure]
     if found.refused:
         lines += ["", "not estimated:"]
         reasons: dict[str, list[str]] = {}
@@ -96,21 +94,8 @@ def _row_cells(row: Row) -> tuple[str, ...]:
         significant(row.tokens_per_s / row.devices, 4),
         *("-" if value is None else significant(value) for value in (row.ttft_s, row.tpot_s)),
         "-" if row.usd_per_million_tokens is None else significant(row.usd_per_million_tokens),
+        *(("-", "-") if row.estimate is None else (row.estimate.set_by, row.estimate.novelty)),
     )
-
-
-def _row_words(row: Row) -> tuple[str, str]:
-    return ("-", "-") if row.estimate is None else (row.estimate.set_by, row.estimate.novelty)
-
-
-def _spread(row: Sequence[str], widths: Sequence[int]) -> str:
-    """The first two and the last two columns are words."""
-    words = {0, 1, len(row) - 2, len(row) - 1}
-    cells = [
-        cell.ljust(width) if i in words else cell.rjust(width)
-        for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-    ]
-    return "  ".join(cells).rstrip()
 
 
 def as_json(answers: Sequence[Answer], target: Target, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,12 +152,6 @@ def _cells(answer: Answer) -> tuple[str, ...]:
         significant(answer.per_device or 0, 4),
         "-" if cost is None else significant(cost),
     )
-
-
-def _joined(row: Sequence[str], widths: Sequence[int]) -> str:
-    texts = [cell.ljust(width) for cell, width in zip(row[:3], widths[:3], strict=True)]
-    numbers = [cell.rjust(width) for cell, width in zip(row[3:], widths[3:], strict=True)]
-    return "  ".join([*texts, *numbers])
 
 
 def _point(at: At) -> str:

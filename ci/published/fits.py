@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fixtures.core.base.columns import aligned
 from fixtures.core.base.streams import run_main
 from fixtures.core.cost.footprint import Footprint
 from fixtures.core.cost.memory import Prediction, largest_batch, predict, room_bytes
@@ -90,9 +91,7 @@ def why(curve: Curve) -> str:
 def table(found: Sequence[Curve]) -> list[str]:
     """The lines of the table, a row a curve."""
     heading = ("model", "hardware", "published", "predicted", "why")
-    cells = [heading, *(_cells(curve) for curve in found)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
+    return aligned([heading, *map(_cells, found)], words=range(len(heading)))
 
 
 def _cells(curve: Curve) -> tuple[str, ...]:

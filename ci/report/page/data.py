@@ -9,11 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ci.docs.definitions import definition
 from ci.report.page.fields import FILE, GROUPS, TABLE, Field
 from ci.report.read.samples import Curve, Sample, curves
 from fixtures.core.base.errors import InputError
-from fixtures.core.result.metrics import METRICS
+from fixtures.core.fields import defined, definition
 
 FACETS = ("model", "hardware", "engine", "suite", "sweep", "source")  # what the page can be filtered by
 
@@ -54,7 +53,7 @@ def page_data(samples: Sequence[Sample], drawings: Iterable[Drawing]) -> dict[st
             {"kind": drawing.kind, "name": drawing.name, "title": drawing.title, "spec": drawing.spec}
             for drawing in drawings
         ],
-        "terms": [{"name": name, **definition(metric)} for name, metric in METRICS.items()],
+        "terms": [{"name": name, **definition(metric)} for name, metric in defined().items()],
         "runs": len({sample.file for sample in samples}),
         "newest": max((sample.taken for sample in samples), default=""),
     }

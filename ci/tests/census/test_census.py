@@ -77,7 +77,7 @@ def test_the_list_of_splits_has_what_works_and_why_the_rest_cannot(census: Censu
 
 def test_the_table_has_a_row_a_type_and_counts_first(census: Census) -> None:
     """By hand: 3 of 5 measured, one refused that a switch makes a decoder, one that fails."""
-    lines = table.with_table(f"head\n{table.BEGIN}\nold\n{table.END}\ntail\n", census).splitlines()
+    lines = table.with_table(f"head\n{table.PART.begin}\nold\n{table.PART.end}\ntail\n", census).splitlines()
     assert lines[0] == "head"
     assert lines[-1] == "tail"
     assert lines[3] == (

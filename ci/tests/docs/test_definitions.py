@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from ci.docs import definitions
-from ci.docs.definitions import BEGIN, END, definition, main, table, with_table
+from ci.docs.definitions import PART, main, table
+from fixtures.core.fields import defined, definition
 from fixtures.core.result import metrics
 
 
@@ -43,7 +44,7 @@ def test_a_metric_without_a_field_is_refused() -> None:
 def test_every_function_of_the_metrics_is_in_the_table() -> None:
     """None is defined on the side."""
     own = [one for one in vars(metrics).values() if getattr(one, "__module__", "") == metrics.__name__]
-    assert set(metrics.METRICS.values()) == set(own)
+    assert set(defined().values()) == set(own)
 
 
 def test_the_file_is_written_and_checked(
@@ -51,7 +52,7 @@ def test_the_file_is_written_and_checked(
 ) -> None:
     """--check tells of a table that is not current with exit code 1, and writing it makes it current."""
     readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    readme.write_text(f"before\n{PART.begin}\nold\n{PART.end}\nafter\n")
     monkeypatch.setattr(definitions, "README", readme)
     assert main(["--check"]) == 1
     assert "not current" in capsys.readouterr().err
@@ -59,7 +60,7 @@ def test_the_file_is_written_and_checked(
     assert main(["--check"]) == 0
     text = readme.read_text()
     assert text.startswith("before\n")
-    assert text.endswith(f"{END}\nafter\n")
+    assert text.endswith(f"{PART.end}\nafter\n")
     assert "| TTFT |" in text
     assert "old" not in text
     assert main(["--what"]) == 2
@@ -68,4 +69,4 @@ def test_the_file_is_written_and_checked(
 def test_a_file_without_marks_is_refused() -> None:
     """Rather than written at its end."""
     with pytest.raises(ValueError, match="has no lines"):
-        with_table("nothing here")
+        PART.within("nothing here", "text")

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from ci.docs import physics
-from ci.docs.physics import BEGIN, END, README, main, tables, with_tables
+from ci.docs.physics import PART, README, main, tables
 from fixtures.core.estimate.physics import FOLDER
 
 
@@ -34,7 +34,7 @@ def test_a_table_that_is_old_is_told(
 ) -> None:
     """Exit code 1 until it is written; 2 for other arguments; marks are needed."""
     readme = tmp_path / "README.md"
-    readme.write_text(f"a\n{BEGIN}\nold\n{END}\nb\n")
+    readme.write_text(f"a\n{PART.begin}\nold\n{PART.end}\nb\n")
     monkeypatch.setattr(physics, "README", readme)
     assert main(["--check"]) == 1
     assert "run python -m ci.docs.physics" in capsys.readouterr().err
@@ -43,5 +43,5 @@ def test_a_table_that_is_old_is_told(
     assert readme.read_text().startswith("a\n")
     assert main(["--chek"]) == 2
     with pytest.raises(ValueError, match="has no lines"):
-        with_tables("nothing")
+        PART.within("nothing", "text")
     assert README.is_file()

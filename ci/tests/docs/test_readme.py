@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from ci.docs.definitions import README, with_table
+from ci.docs.definitions import PART, README, table
 from ci.tests.conftest import ROOT
 from ci.tests.records import recorded
 from fixtures.core.base.text import significant
-from fixtures.core.result.metrics import METRICS
+from fixtures.core.fields import defined
 from fixtures.core.result.record import Record
 from fixtures.core.tables import other_table, results_table
 
@@ -218,5 +218,5 @@ def test_the_ratios_are_those_of_the_history() -> None:
 def test_the_table_of_metrics_is_that_of_their_docstrings() -> None:
     """As `python -m ci.docs.definitions` writes it."""
     text = README.read_text(encoding="utf-8")
-    assert with_table(text) == text
-    assert all(f"| {name} |" in text for name in METRICS)
+    assert PART.within(text, table()) == text
+    assert all(f"| {name} |" in text for name in defined())
