@@ -1,4 +1,4 @@
-"""python -m ci.report RUN... [-o report.html] [--figures DIR] [--markdown]
+"""python -m ci.report RUN... [-o report.html] [--figures DIR] [--markdown] [--estimate]
 
 Writes one HTML page with figures, a picker and every case (-o), or figures as SVG files (--figures), or
 prints a summary of the cases in Markdown. RUN is a history, or a folder of histories. If a case is in
@@ -59,6 +59,11 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="N",
         help=f"draw at most N figures, the kinds in turn (default: {MOST} files, {MOST_ON_PAGE} on a page)",
     )
+    parser.add_argument(
+        "--estimate",
+        action="store_true",
+        help="draw estimates with 90 %% intervals in figures of latency, dashed, by the latency formula",
+    )
     parser.add_argument("--markdown", action="store_true", help="print a summary and the cases as a table")
     options = parser.parse_args(list(arguments))
     for place, attempt in ((options.output, try_new), (options.figures, try_folder)):
@@ -89,10 +94,10 @@ def write_text(file: Path, text: str) -> None:
         raise InputError(f"{file}: cannot be written: {why(error)}") from None
 
 
-def draw(folder: Path, samples: Sequence[Sample], most: int) -> None:
+def draw(folder: Path, samples: Sequence[Sample], most: int, estimate: bool = False) -> None:
     """Write at most `most` figures as SVG files; draws all of them before it writes the first."""
     make_folder(folder)
-    drawn = {figure.name: svg(spec(figure)) for figure in figures(samples, most)}
+    drawn = {figure.name: svg(spec(figure)) for figure in figures(samples, most, estimate)}
     for name, text in drawn.items():
         write_text(folder / f"{name}.svg", text)
     if not drawn:
@@ -101,11 +106,12 @@ def draw(folder: Path, samples: Sequence[Sample], most: int) -> None:
         print(f"report: drew {most} figures, the most allowed; raise --most to draw more", file=sys.stderr)
 
 
-def write_page(file: Path, samples: Sequence[Sample], most: int) -> None:
+def write_page(file: Path, samples: Sequence[Sample], most: int, estimate: bool = False) -> None:
     """Write the HTML page, with at most `most` figures."""
     with making_vega() as vega:
         drawings = [
-            Drawing(figure.kind, figure.name, figure.title, spec(figure)) for figure in figures(samples, most)
+            Drawing(figure.kind, figure.name, figure.title, spec(figure))
+            for figure in figures(samples, most, estimate)
         ]
         write_text(file, page(newest(samples), drawings, vega))
     if len(drawings) == most:
@@ -122,9 +128,9 @@ def main(arguments: Sequence[str]) -> int:
         runs = read_runs(options.runs, lambda line: print(f"report: {line}", file=sys.stderr))
         every = of_histories(runs)
         if options.output:
-            write_page(options.output, every, options.most or MOST_ON_PAGE)
+            write_page(options.output, every, options.most or MOST_ON_PAGE, options.estimate)
         if options.figures:
-            draw(options.figures, every, options.most or MOST)
+            draw(options.figures, every, options.most or MOST, options.estimate)
     except InputError as error:
         print(f"report: {error}", file=sys.stderr)
         return BAD_INPUT

@@ -10,7 +10,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from ci.report.draw.figure import Figure, natural
-from ci.report.draw.layers import SHAPES, colour, curves, intervals, line_data, lines, points
+from ci.report.draw.layers import (
+    SHAPES,
+    bands,
+    colour,
+    curves,
+    estimate_data,
+    estimates,
+    intervals,
+    line_data,
+    lines,
+    points,
+)  # fmt: skip
 from ci.report.draw.ticks import around, from_zero, log_domain, log_ticks
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
@@ -38,10 +49,11 @@ class Axis:
     format: str = ",~r"
 
     def encoding(self, figure: Figure, place: str) -> dict[str, Any]:
-        """The axis as encoding "x" or "y" of the figure; its domain includes the lines."""
+        """The axis as encoding "x" or "y" of the figure; its domain includes lines and estimates."""
         fields = (self.field, *self.also)
         known = [point[key] for point in figure.points for key in fields if point.get(key) is not None]
         known += [point[place] for point in figure.lines]
+        known += [row[place] for one in figure.estimates for row in (*one.line, *one.band)]
         is_log = self.scale == LOG
         domain = {LOG: log_domain, ZERO: from_zero, AROUND: around}[self.scale](known)
         values = log_ticks(*domain) if is_log and self.values is None else self.values
@@ -80,11 +92,14 @@ def chart(
 ) -> dict[str, Any]:
     """The chart: the figure's lines, its curves along `order` (None: only points), intervals and points.
 
+    Estimates lie below the points, their bands below all else.
     `x` and `y` are encodings; the field `look` sets a point's shape. With more than 150 points there are no
     intervals.
     """
     series = sorted({point["series"] for point in figure.points}, key=natural)
     of_colour = colour(series, figure.legend)
+    if figure.estimates:
+        of_colour["legend"]["symbolOpacity"] = 1  # not that of the bands
     told = len(figure.points) <= _MOST_TOLD
     notes = {"subtitle": list(figure.notes)} if figure.notes else {}
     return {
@@ -93,11 +108,17 @@ def chart(
         "width": WIDTH,
         "height": HEIGHT,
         "background": "white",
-        "datasets": {"points": [dict(point) for point in figure.points], **line_data(figure)},
+        "datasets": {
+            "points": [dict(point) for point in figure.points],
+            **line_data(figure),
+            **estimate_data(figure),
+        },
         "data": {"name": "points"},
         "encoding": {"x": x, "y": y, "color": of_colour},
         "layer": [
+            *bands(figure, x, y),
             *lines(figure, x, y, of_colour),
+            *estimates(figure, x, y),
             *([] if order is None else [curves(order, of_colour)]),
             *([intervals(y, *interval)] if interval is not None and told else []),
             points(figure, look, shapes, look_title, told),

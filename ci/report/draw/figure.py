@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ci.pick.estimator import Estimator
 from ci.report.read.samples import Sample
 
 PREDICTED, RAN_OUT = "predicted", "out of memory"  # beside "measured" and "published"
+ESTIMATED = "estimated"
 SOLID, DASHED, DOTTED = "solid", "dashed", "dotted"
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """An estimated curve of a series: the rows of its line, and of the outline of its 90 % interval.
+
+    A row has `series`, `x`, `y` and `at`, its place in the line; a line's row has `told`, for screen readers.
+    """
+
+    series: str
+    line: tuple[dict[str, Any], ...]
+    band: tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -20,7 +34,8 @@ class Figure:
     A point has `case`, `series` and `source`, and the values of its kind; the ends of a missing interval are
     None. A line belongs to no case: a roof, the memory of a device, a bound. Its points have `line` (its
     name), `x`, `y`, `dash`, `series` (None: of no curve), `label` (on one of its points, None on the
-    others) and `at_left`, the label's side. `notes` stand under the title.
+    others) and `at_left`, the label's side. `estimates` are neither points nor lines. `notes` stand under
+    the title.
     """
 
     kind: str
@@ -30,14 +45,19 @@ class Figure:
     points: tuple[dict[str, Any], ...]
     notes: tuple[str, ...] = ()
     lines: tuple[dict[str, Any], ...] = ()
+    estimates: tuple[Estimated, ...] = ()
 
 
 @dataclass(frozen=True)
 class Cases:
-    """The samples for figures: `latest` has each case of a source once, `every` has those of all runs."""
+    """The samples for figures: `latest` has each case of a source once, `every` has those of all runs.
+
+    `estimators` are by the samples' kind; with them, figures of latency have estimated curves.
+    """
 
     latest: Sequence[Sample]
     every: Sequence[Sample]
+    estimators: Mapping[str, Estimator] = field(default_factory=dict)
 
 
 class Room(Protocol):
@@ -74,6 +94,18 @@ def line(
     if found:
         found[0 if at_left else -1]["label"] = label
     return found
+
+
+def estimated_curve(series: str, places: Sequence[Sequence[tuple[float, float]]], told: str) -> Estimated:
+    """The curve through places (low end, estimate, high end), each (x, y); `told` says it in words."""
+    lows, middle, highs = zip(*places, strict=True)
+
+    def rows(ends: Iterable[tuple[float, float]]) -> tuple[dict[str, Any], ...]:
+        return tuple(plain({"series": series, "x": x, "y": y, "at": i}) for i, (x, y) in enumerate(ends))
+
+    return Estimated(
+        series, tuple({**row, "told": told} for row in rows(middle)), rows([*lows, *reversed(highs)])
+    )
 
 
 def plain(values: dict[str, Any]) -> dict[str, Any]:

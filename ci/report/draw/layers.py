@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ci.report.draw.figure import DASHED, DOTTED, PREDICTED, RAN_OUT, SOLID, Figure
+from ci.report.draw.figure import DASHED, DOTTED, ESTIMATED, PREDICTED, RAN_OUT, SOLID, Figure
 from ci.report.read.samples import MEASURED, PUBLISHED
 
 # M. Okabe and K. Ito, "Color Universal Design": distinct with any kind of colour vision. Without its yellow,
@@ -31,9 +31,10 @@ def colour(series: Sequence[str], title: str) -> dict[str, Any]:
 
 
 def curves(order: str, of_colour: Mapping[str, Any]) -> dict[str, Any]:
-    """The layer with a line for each curve and source along the field `order`; predictions are dashed.
+    """The layer with a line for each curve and source along the field `order`, dashed for predictions.
 
-    With more curves than colours, dashes distinguish curves of the same colour instead.
+    With more curves than colours, dashes distinguish curves of the same colour instead. Marks at estimates
+    have a line of their own.
     """
     series = of_colour["scale"]["domain"]
     rounds = [_DASHES[SOLID], _DASHES[DASHED], _DASHES[DOTTED]]
@@ -44,6 +45,7 @@ def curves(order: str, of_colour: Mapping[str, Any]) -> dict[str, Any]:
     predicted = {"test": f"datum.source === '{PREDICTED}'", "value": [5, 4]}
     by_source = {"condition": predicted, "value": _DASHES[SOLID]}
     return {
+        "transform": [{"filter": f"datum.source !== '{ESTIMATED}'"}],
         "mark": {"type": "line", "aria": False, "strokeWidth": 1.7},
         "encoding": {
             "detail": {"field": "source"},
@@ -83,6 +85,55 @@ def line_data(figure: Figure) -> dict[str, Any]:
     own = [dict(point) for point in figure.lines if point["series"] is None]
     curved = [dict(point) for point in figure.lines if point["series"] is not None]
     return {name: found for name, found in (("lines", own), ("curve_lines", curved)) if found}
+
+
+def estimate_data(figure: Figure) -> dict[str, Any]:
+    """The figure's estimated lines and the outlines of their intervals as data sets."""
+    line = [dict(row) for one in figure.estimates for row in one.line]
+    band = [dict(row) for one in figure.estimates for row in one.band]
+    return {"estimates": line, "bands": band} if line else {}
+
+
+def bands(figure: Figure, x: Mapping[str, Any], y: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The layer of the intervals of estimates, each an outline that is filled."""
+    if not figure.estimates:
+        return []
+    mark = {
+        "type": "line",
+        "interpolate": "linear-closed",
+        "filled": True,
+        "opacity": 0.13,
+        "aria": False,
+    }
+    places = {"x": {**x, "field": "x"}, "y": {**y, "field": "y"}, "order": {"field": "at"}}
+    return [{"data": {"name": "bands"}, "mark": mark, "encoding": places}]
+
+
+def estimates(figure: Figure, x: Mapping[str, Any], y: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The layer of the estimated lines, which the legend and a screen reader name."""
+    if not figure.estimates:
+        return []
+    name = {
+        "datum": f"{ESTIMATED}, 90 % interval",
+        "type": "nominal",
+        "title": "dashed lines are",
+        "scale": {"domain": [f"{ESTIMATED}, 90 % interval"], "range": [1]},
+        "legend": {
+            "symbolType": "stroke",
+            "symbolDash": _DASHES[DASHED],
+            "symbolStrokeColor": _GREY,
+            "symbolStrokeWidth": 1.4,
+            "symbolSize": 400,
+        },
+    }
+    told = {"description": {"field": "told"}, "opacity": name, "order": {"field": "at"}}
+    return [
+        {
+            "data": {"name": "estimates"},
+            "mark": {"type": "line", "strokeDash": _DASHES[DASHED], "strokeWidth": 1.4},
+            "encoding": {"x": {**x, "field": "x"}, "y": {**y, "field": "y"}, **told},
+        }
+    ]
 
 
 def lines(

@@ -8,10 +8,11 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Any
 
+from ci.pick.estimator import Estimator
 from ci.report.draw.figure import Cases, Figure, Room
 from ci.report.figures import batch, latency, memory, parallel, phases, roofline, trend
 from ci.report.figures.latency import LENGTH, THROUGHPUT
-from ci.report.read.samples import Sample, newest
+from ci.report.read.samples import Sample, grouped, newest
 from fixtures.core.base.names import slug
 
 __all__ = ["KINDS", "LENGTH", "THROUGHPUT", "Figure", "figures", "spec"]
@@ -21,13 +22,15 @@ KINDS: Mapping[str, Room] = MappingProxyType({name: room for room in _ROOMS for 
 _LONGEST_NAME = 120  # bytes of a file's, without its ending
 
 
-def figures(samples: Iterable[Sample], most: int | None = None) -> list[Figure]:
+def figures(samples: Iterable[Sample], most: int | None = None, estimate: bool = False) -> list[Figure]:
     """The figures of the samples, ordered by kind; at most `most`, taking the kinds in turn.
 
-    The newest run of each case counts; trends show all runs.
+    The newest run of each case counts; trends show all runs. `estimate` adds estimated curves.
     """
     every = list(samples)
-    cases = Cases(newest(every), every)
+    latest = newest(every)
+    kinds = grouped(latest, lambda sample: sample.kind) if estimate else {}
+    cases = Cases(latest, every, {kind: Estimator(of_kind) for kind, of_kind in kinds.items()})
     sources = {name: room.KINDS[name](cases) for name, room in KINDS.items()}
     order, names, found = list(sources), set[str](), []
     for figure in sorted(islice(_in_turn(sources), most), key=lambda figure: order.index(figure.kind)):

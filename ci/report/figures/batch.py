@@ -6,14 +6,18 @@ figures over output length show all of its curves already.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ci.pick.estimator import Estimator
 from ci.report.draw.chart import Axis, batch_axis, chart
-from ci.report.draw.figure import PREDICTED, RAN_OUT, Cases, Figure, point
+from ci.report.draw.figure import ESTIMATED, PREDICTED, RAN_OUT, Cases, Figure, point
+from ci.report.figures.estimated import Along, curves, estimable
 from ci.report.figures.latency import latency_point, machine
 from ci.report.read.predicted import predicted_latencies
 from ci.report.read.samples import Sample, grouped
+from fixtures.core.estimate.estimate import Estimate
+from fixtures.core.spec.case import Point
 
 BATCH = "batch size"
 _NOTE = "predicted: the bound, over the share of it that the model's other cases reached on such devices"
@@ -32,9 +36,14 @@ def figures(cases: Cases) -> Iterator[Figure]:
         if (model, kind) not in expected:
             found = predicted_latencies(alike[model, kind])
             expected[model, kind] = {sample.case_id: seconds for sample, seconds in found}
-        points = [*_known(group), *_predicted(group, expected[model, kind])]
-        notes = (_NOTE,) if any(values["source"] == PREDICTED for values in points) else ()
-        yield Figure(BATCH, f"batch_size {' '.join(map(str, key))}", title, "hardware", tuple(points), notes)
+        estimates, notes = curves(cases.estimators, group, machine, _ALONG, "hardware")
+        by_formula = {one.series for one in estimates}
+        points = [*_known(group), *_predicted(group, expected[model, kind], by_formula)]
+        points += _ran_out(group, by_formula, cases.estimators)
+        if any(values["source"] == PREDICTED for values in points):
+            notes = (_NOTE, *notes)
+        name = f"batch_size {' '.join(map(str, key))}"
+        yield Figure(BATCH, name, title, "hardware", tuple(points), notes, estimates=estimates)
 
 
 KINDS = {BATCH: figures}
@@ -61,17 +70,39 @@ def _known(group: Sequence[Sample]) -> Iterator[dict[str, Any]]:
             yield latency_point(sample, machine(sample), look=sample.source)
 
 
-def _predicted(group: Sequence[Sample], expected: dict[str, float]) -> Iterator[dict[str, Any]]:
-    """The predicted point of every case; those that ran out of memory are marked and drawn on top."""
+def _predicted(
+    group: Sequence[Sample], expected: dict[str, float], by_formula: set[str]
+) -> Iterator[dict[str, Any]]:
+    """The predicted point of each case without an estimate; "out of memory" is marked, on top."""
     by_id = {
         sample.case_id: sample for sample in sorted(group, key=lambda sample: sample.latency_s is not None)
     }
     for sample in sorted(by_id.values(), key=lambda sample: sample.latency_s is None):
         seconds = expected.get(sample.case_id)
-        if seconds is not None:
+        if seconds is not None and machine(sample) not in by_formula:
             look = RAN_OUT if sample.latency_s is None else PREDICTED
             values = {"batch_size": sample.point.batch_size, "latency_ms": 1000 * seconds, "look": look}
             yield {**point(sample, machine(sample), **values), "source": PREDICTED}
+
+
+def _ran_out(
+    group: Sequence[Sample], by_formula: set[str], estimators: Mapping[str, Estimator]
+) -> Iterator[dict[str, Any]]:
+    """The mark of each case that ran out of memory, at what the formula expects of it."""
+    for sample in group:
+        ran_out = sample.latency_s is None and machine(sample) in by_formula
+        case = estimable(sample) if ran_out else None
+        found = None if case is None else estimators[sample.kind].of(case)
+        if isinstance(found, Estimate):
+            values = {"batch_size": sample.point.batch_size, "latency_ms": 1000 * found.latency_s}
+            yield {**point(sample, machine(sample), **values, look=RAN_OUT), "source": ESTIMATED}
+
+
+def _at_batch(point: Point, latency_s: float) -> tuple[float, float]:
+    return point.batch_size, 1000 * latency_s
+
+
+_ALONG = Along("batch_size", _at_batch)
 
 
 def _place(sample: Sample) -> tuple[str, str, int, int]:

@@ -5,13 +5,17 @@ A figure whose points are all in earlier ones is left out: a second view of two 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ci.pick.estimator import Estimator
 from ci.report.draw.chart import ZERO, Axis, chart
 from ci.report.draw.figure import Cases, Figure, point
+from ci.report.figures.estimated import Along, curves
 from ci.report.read.cases import latency_of
 from ci.report.read.samples import Sample, grouped
+from fixtures.core.result.metrics import output_tokens_per_s
+from fixtures.core.spec.case import Point
 
 LENGTH, THROUGHPUT = "length", "throughput"
 
@@ -27,7 +31,7 @@ class _View(NamedTuple):
 
 def over_length(cases: Cases) -> Iterator[Figure]:
     """A figure for each model, machine, engine and input length, with a curve a batch size."""
-    return (_figure(_OVER_LENGTH, *group) for group in _groups(cases, _OVER_LENGTH))
+    return (_figure(_OVER_LENGTH, *group, cases.estimators) for group in _groups(cases, _OVER_LENGTH))
 
 
 def against_throughput(cases: Cases) -> Iterator[Figure]:
@@ -37,7 +41,7 @@ def against_throughput(cases: Cases) -> Iterator[Figure]:
         for key, group in _groups(cases, view):
             if not _ids(group) <= shown:
                 shown |= _ids(group)
-                yield _figure(view, key, group)
+                yield _figure(view, key, group, cases.estimators)
 
 
 KINDS = {LENGTH: over_length, THROUGHPUT: against_throughput}
@@ -88,10 +92,25 @@ def _ids(group: Sequence[Sample]) -> set[tuple[str, str]]:
     return {(sample.case_id, sample.source) for sample in group}
 
 
-def _figure(view: _View, key: tuple[Any, ...], group: Sequence[Sample]) -> Figure:
+def _figure(
+    view: _View, key: tuple[Any, ...], group: Sequence[Sample], estimators: Mapping[str, Estimator]
+) -> Figure:
     points = tuple(latency_point(sample, view.series_of(sample)) for sample in group)
     name = f"{view.legend} {' '.join(map(str, key))}"
-    return Figure(view.kind, name, view.title.format(*key), view.legend, points)
+    estimates, notes = curves(estimators, group, view.series_of, _ALONG[view.kind], view.legend)
+    title = view.title.format(*key)
+    return Figure(view.kind, name, title, view.legend, points, notes, estimates=estimates)
+
+
+def _at_length(point: Point, latency_s: float) -> tuple[float, float]:
+    return point.output_len, 1000 * latency_s
+
+
+def _at_throughput(point: Point, latency_s: float) -> tuple[float, float]:
+    return output_tokens_per_s(point, latency_s), 1000 * latency_s
+
+
+_ALONG = {LENGTH: Along("output_len", _at_length), THROUGHPUT: Along("batch_size", _at_throughput)}
 
 
 def _lengths_differ(group: Sequence[Sample]) -> bool:

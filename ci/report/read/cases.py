@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from ci.report.read.samples import Sample, processor, recorded_model
@@ -18,7 +19,6 @@ from fixtures.core.spec.case import (
     DTYPE_BYTES,
     Case,
     EngineSpec,
-    HardwareSpec,
     ModelSpec,
 )
 from fixtures.core.spec.engine_kinds import KINDS
@@ -42,14 +42,7 @@ def case_of(sample: Sample) -> Case | None:
         return None
     if attention not in ATTENTIONS or sample.point.input_len + sample.point.output_len > _LONGEST:
         return None
-    stated = library.hardware(sample.device)
-    hardware = HardwareSpec(
-        name=stated.name,
-        kind=stated.kind,
-        memory_bytes=memory_bytes(sample),
-        peak_bf16_flops=stated.peak_bf16_flops,
-        peak_bandwidth_bytes_per_s=stated.peak_bandwidth_bytes_per_s,
-    )
+    hardware = replace(library.hardware(sample.device), memory_bytes=memory_bytes(sample))
     engine = EngineSpec(
         name=sample.engine,
         kind=kind,
