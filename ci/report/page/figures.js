@@ -66,8 +66,10 @@ const makeFigure = (data, records, { kind, name, title, spec }) => {
     seen: false,
     stale: true,
     choose: (isChosen) => {
-      keep = isChosen;
-      node.hidden = rows.some((row) => row.case !== undefined) && !rows.some((row) => row.case !== undefined && keep(row));
+      const kept = new Set(rows.filter((row) => row.case !== undefined && isChosen(row)).map((row) => row.series));
+      // a curve's bound and estimate go with its points
+      keep = (row) => (row.case === undefined && row.series ? kept.has(row.series) : isChosen(row));
+      node.hidden = rows.some((row) => row.case !== undefined) && !kept.size;
     },
     draw: async () => {
       if (!figure.stale || node.hidden || !place.clientWidth) return;
