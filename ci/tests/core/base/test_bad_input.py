@@ -98,7 +98,7 @@ def test_a_file_that_is_no_suite(
         (["--hardware", "4xa100_80g"], "did you mean 'a100_80gb'"),
         (["--model", "./nowhere"], "./nowhere: no such folder"),
         (["--model", "empty"], "empty: has no config.json"),
-        (["--model", "odd"], "transformers has no model_type 'odd'; it comes with code of its own"),
+        (["--model", "odd"], "transformers has no model_type 'odd'; it needs its own code"),
         (["--model", "broken"], "its config.json cannot be read"),
         (["--model", "mpt7b", "--weights", "checkpoint"], "give --model the folder or hub id"),
         (["--weights", "checkpoint"], "this suite has no checkpoint; give one by --model"),

@@ -105,8 +105,8 @@ def test_a_causal_language_model_is_taken_as_it_is(kind: str) -> None:
         ({"model_type": "distilbert"}, "distilbert is not a causal language model"),
         (
             {"model_type": "llava", "text_config": {"model_type": "mistral"}},
-            "llava is not a causal language model; its text_config is one, of the type mistral: "
-            "give that by itself as a config.json",
+            "llava is not a causal language model; its text_config is one, of type mistral: "
+            "use that alone as config.json",
         ),
         ({}, "its config.json has no model_type"),
         ({"model_type": None}, "its config.json has no model_type"),
@@ -122,11 +122,11 @@ def test_a_causal_language_model_is_taken_as_it_is(kind: str) -> None:
         ({"model_type": "auto"}, "transformers has no model_type 'auto'"),
         (
             {"model_type": "chatglm", "auto_map": {"AutoModelForCausalLM": "modeling.X"}},
-            "transformers has no model_type 'chatglm'; it comes with code of its own; add --trust-remote-",
+            "transformers has no model_type 'chatglm'; it needs its own code; add --trust-remote-",
         ),
         (
             {"model_type": "t5", "auto_map": {"AutoModelForCausalLM": "modeling.X"}},
-            "t5 is not a causal language model; it comes with code of its own; add --trust-remote-code",
+            "t5 is not a causal language model; it needs its own code; add --trust-remote-code",
         ),
     ],
 )
@@ -222,15 +222,15 @@ def test_of_a_model_of_several_parts_it_is_said_what_is_measured() -> None:
     """A part of its own class, or all of it with text alone; nothing of a config without other parts."""
     whole: dict[str, Any] = {"model_type": "gemma3", "vision_config": {}}
     whole["architectures"] = ["Gemma3ForConditionalGeneration"]
-    assert check_causal(whole) == ("measured with text alone; vision is built and has no work",)
+    assert check_causal(whole) == ("measured with text alone; vision is built but idle",)
     part: dict[str, Any] = {"model_type": "llama4", "vision_config": {}}
     part["architectures"] = ["Llama4ForConditionalGeneration"]
-    assert check_causal(part) == ("measured as its text part, llama4_text; nothing of vision is built",)
+    assert check_causal(part) == ("measured as its text part, llama4_text, without vision",)
     assert check_causal({"model_type": "emu3", "vq_config": {}}) == (
-        "measured as its text part, emu3_text_model; nothing of vq is built",
+        "measured as its text part, emu3_text_model, without vq",
     )
     assert check_causal({"model_type": "gemma3", "text_config": {}}) == ()
-    with_images = ("measured with text alone; vision is built and has no work",)
+    with_images = ("measured with text alone; vision is built but idle",)
     assert check_causal({"model_type": "git", "vision_config": {}}) == with_images
     assert check_causal({"model_type": "dbrx", "attn_config": {}, "ffn_config": {}}) == ()
 

@@ -8,8 +8,8 @@ from fixtures.core.spec import library
 from fixtures.core.spec.case import HardwareSpec
 from fixtures.core.spec.devices.driver import (
     Device,
-    Found,
     Slice,
+    Visible,
     hides_all,
     messages,
     nominal_bytes,
@@ -85,7 +85,7 @@ def test_a_slice_is_no_whole_card() -> None:
     found = seen_by_cuda(BOTH, slices, SMALL)
     (device,) = found.devices
     assert (device.name, device.memory_bytes) == (f"{H100} MIG 1g.10gb+me", 10 * 10**9)
-    assert found.notes == ("the memory of the MIG slice is what its profile 1g.10gb+me is named after",)
+    assert found.notes == ("the memory of the MIG slice is rounded, as in its profile 1g.10gb+me",)
     machine = machine_of(found.devices, None)
     assert machine.label == "1xh100_80gb_hbm3_mig_1g_10gb_me"
     assert machine.hardware.peak_bf16_flops is machine.hardware.peak_bandwidth_bytes_per_s is None
@@ -133,8 +133,7 @@ def test_a_slice_that_nothing_lists_is_named_after_itself(entry: str, label: str
     assert machine.label == label
     assert machine.hardware.memory_bytes is machine.hardware.peak_bf16_flops is None
     assert found.notes == (
-        f"{entry} is a MIG slice, and nvidia-smi -L lists no such slice: "
-        "its profile and memory are not known",
+        f"{entry} is a MIG slice, and nvidia-smi -L lists no such slice: its profile and memory are unknown",
     )
 
 
@@ -162,7 +161,7 @@ def test_a_slice_that_is_not_among_those_listed_is_refused() -> None:
     found = seen_by_cuda(BOTH, parse_listing(LISTING)[1], "MIG-00000000")
     assert found.devices == ()
     assert found.fault == (
-        "CUDA_VISIBLE_DEVICES=MIG-00000000 is none of the MIG slices here: "
+        "CUDA_VISIBLE_DEVICES=MIG-00000000 is not a MIG slice here; there are: "
         f"{LARGE} (3g.40gb), {SMALL} (1g.10gb+me)"
     )
 
@@ -172,7 +171,7 @@ def test_a_card_in_mig_mode_without_a_slice_cannot_be_used() -> None:
     assert seen_by_cuda(BOTH, (), "1").fault == (
         "GPU 1 is in MIG mode without a slice; make one (nvidia-smi mig -cgi PROFILE -C)"
     )
-    assert seen_by_cuda(BOTH, (), None) == Found(BOTH[:1])
+    assert seen_by_cuda(BOTH, (), None) == Visible(BOTH[:1])
 
 
 @pytest.mark.parametrize(
@@ -194,7 +193,7 @@ def test_a_card_of_which_the_driver_answers_with_an_error_is_a_fault(row: str, a
 def test_a_mask_that_leaves_nothing_by_mistake_is_a_fault() -> None:
     """Whoever wants the CPU says so."""
     assert seen_by_cuda(BOTH, (), "7").fault == (
-        "CUDA_VISIBLE_DEVICES=7 leaves no GPU of those here (2); name each once, by its number or its UUID"
+        "CUDA_VISIBLE_DEVICES=7 leaves none of the 2 GPUs; name each once, by number or UUID"
     )
     assert all(hides_all(mask) for mask in ("", " ", "-1", "-1,0", "NoDevFiles", "none", "void"))
     assert not any(hides_all(mask) for mask in (None, "0", "0,-1", "x", "all", "GPU-1", "-", SMALL))
@@ -202,7 +201,7 @@ def test_a_mask_that_leaves_nothing_by_mistake_is_a_fault() -> None:
 
 def test_a_share_of_a_gpu_under_mps_is_no_whole_one() -> None:
     """Half its threads make half its FLOP/s; a limit on its memory is not the card's memory."""
-    whole = Found(BOTH[:1])
+    whole = Visible(BOTH[:1])
     half = shared(whole, {"CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": "50"})
     assert machine_of(half.devices, None).label == "1xh100_80gb_hbm3_mps_50"
     assert half.devices[0].memory_bytes == 81559 * MIB
@@ -254,7 +253,7 @@ def test_gpus_of_several_kinds_that_cannot_be_told_apart_are_refused() -> None:
     unknown = cards("NVIDIA L4, 23034 MiB, 535.1", "NVIDIA T4, 15360 MiB, 535.1")
     assert str(seen_by_cuda(unknown, (), "GPU-4").fault).startswith("nvidia-smi -L does not say which ")
     alike = cards(L4.format(1), L4.format(2))
-    assert seen_by_cuda(alike, (), "1", "FASTEST_FIRST") == Found(alike[1:])
+    assert seen_by_cuda(alike, (), "1", "FASTEST_FIRST") == Visible(alike[1:])
 
 
 @pytest.mark.parametrize(

@@ -305,9 +305,7 @@ def test_a_warning_is_the_place_of_a_key_and_why_it_has_no_effect() -> None:
     no = "has no effect here: "
     model, attention = "model.", "model.attn_config."
     assert set(read(MPT).warnings) == {
-        warning(
-            "benchmark_name", no + "names this run only; hardware and engine in ids are what is really here"
-        ),
+        warning("benchmark_name", no + "names this run only; ids have the hardware and engine in use"),
         warning("tokenizer_name", no + tokens),
         warning("tokenizer", no + tokens),
         warning("precision", no + "the numbers run in model_dtype"),

@@ -1,4 +1,4 @@
-"""A key of an architecture that nothing of transformers reads is an error, or told; it is never silent."""
+"""A key of an architecture that transformers does not read is an error or a note, never silent."""
 
 from __future__ import annotations
 
@@ -184,8 +184,7 @@ def test_a_key_that_is_far_from_any_is_refused_only_of_who_wrote_it() -> None:
     config = META | {"model_type": "llama", "frobnicate": 1, "task_specific_params": {"x": 1}, "odd": None}
     (told,) = check_read(as_node(config, "c"), written=False)
     assert told == (
-        "nothing of transformers' LlamaConfig reads these keys of its config: "
-        "frobnicate, task_specific_params"
+        "transformers' LlamaConfig does not read these keys of its config: frobnicate, task_specific_params"
     )
     with pytest.raises(InputError, match=r"^c: frobnicate: .* does not read this key; it has: .*hidden_size"):
         check_read(as_node(config, "c"), written=True)
@@ -205,7 +204,7 @@ def test_a_slip_beside_the_key_itself_changes_nothing_in_a_checkpoint() -> None:
 
 def test_a_key_that_the_class_has_and_the_model_does_not_use_is_told() -> None:
     """Where it is not the class's default: llama computes the same whatever pretraining_tp is."""
-    said = "transformers' LlamaConfig has these keys, and its model does not use them: pretraining_tp"
+    said = "transformers' LlamaConfig declares these keys, but its model does not use them: pretraining_tp"
     for tp, told in ((2, (said,)), (1, ())):
         assert check_read(as_node({"model_type": "llama", "pretraining_tp": tp}, "c"), written=False) == told
 
