@@ -72,7 +72,7 @@ class Answer:
 
     @property
     def per_device(self) -> float | None:
-        """Output tokens/s a device."""
+        """Output tokens/s per device."""
         best = self.best
         return None if best is None else tokens_per_s_per_device(best.tokens_per_s, self.devices)
 
@@ -154,7 +154,7 @@ def _last_met(curve: Curve, low: At, high: At, target: Target) -> At | None:
 
 
 def _dominates(ours: Answer, theirs: Answer) -> bool:
-    """Whether ours is no worse in latency, tokens/s, tokens/s a device or known cost, and better in one."""
+    """Whether ours is no worse in latency, tokens/s, tokens/s per device or known cost, and better in one."""
     if ours.best is None or theirs.best is None or ours is theirs:
         return False
     pairs = [

@@ -17,7 +17,7 @@ _HEADING = (
     "batch",
     "latency s",
     "tokens/s",
-    "tokens/s a device",
+    "tokens/s per device",
     "$/M tokens",
 )
 
@@ -33,7 +33,7 @@ def lines(answers: Sequence[Answer], target: Target) -> list[str]:
     for heading, group in (
         ("interpolated along batch size between two measured ones, not measured:", between),
         (
-            "dominated (no better in latency, tokens/s, tokens/s a device or known price, worse in one):",
+            "dominated (no better in latency, tokens/s, tokens/s per device or known price, worse in one):",
             dominated,
         ),
         (f"without a measured point that meets {_asked(target)}:", missed),
@@ -50,7 +50,7 @@ _ESTIMATED = (
     "latency s",
     "90 % interval s",
     "tokens/s",
-    "tokens/s a device",
+    "tokens/s per device",
     "TTFT s",
     "TPOT s",
     "$/M tokens",

@@ -84,7 +84,7 @@ const lastMet = (curve, low, high, met) => {
   return good === inside.batch_size ? null : at(good);
 };
 
-/** No worse in latency, tokens/s, tokens/s a device and, if both have a price, cost; better in at least one. */
+/** No worse in latency, tokens/s, tokens/s per device and, if both have a price, cost; better in at least one. */
 const dominates = (answer, other) => {
   if (!answer.meets || !other.meets || answer === other) return false;
   const pairs = [

@@ -96,7 +96,7 @@ const priceInputs = (curves, prices, changed) => inOrder(curves.map((curve) => c
   return element("label", {}, element("span", {}, device), box);
 });
 
-const HEADINGS = ["hardware", "tokens/s", "latency s", "batch", "tokens/s a device", "$/M tokens", "engine", "source", "remarks"];
+const HEADINGS = ["hardware", "tokens/s", "latency s", "batch", "tokens/s per device", "$/M tokens", "engine", "source", "remarks"];
 
 /** The answers as a table; interpolated batches are rows marked as such. */
 const answersOf = (data, records, answers, target) => {

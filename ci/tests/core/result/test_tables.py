@@ -78,7 +78,7 @@ def test_a_table_has_units_in_its_heading_and_a_row_a_case_under_its_model() -> 
         "TTFT ms",
         "TPOT ms",
         "tokens/s",
-        "of bound",
+        "% of limit",
         "GB",
     ):
         assert column in heading
