@@ -93,7 +93,7 @@ def test_a_model_of_ones_own_is_counted_into_a_folder(
     assert "mine is not a model of the library: name a folder with --to" in capsys.readouterr().err
     assert recount.main([str(tmp_path / "none.yaml"), "--to", str(tmp_path)]) == 4
     assert recount.main([str(tmp_path), "--to", str(tmp_path)]) == 4
-    assert "config.json cannot be read" in capsys.readouterr().err
+    assert "has no config.json; give the folder" in capsys.readouterr().err
     assert recount.main([str(file), "--to", str(tmp_path / "counts")]) == 0
     found = find_counts(ModelSpec("other_name", dict(LLAMA)), EngineSpec("hf"), tmp_path / "counts")
     assert found is not None
