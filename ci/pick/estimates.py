@@ -2,81 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
-from ci.pick.answers import usd_per_million_tokens
 from ci.pick.estimator import Estimator, engine_of
+from ci.pick.rows import CLASSES, ESTIMATED, MAY, MEETS, NOT, Found, Question, Row, has_figures, meets, rank
 from ci.report.read.samples import Curve, Sample
 from fixtures.core.cost.memory import largest_batch, predict, room_bytes
-from fixtures.core.estimate.estimate import (
-    Estimate,
-    Refused,
-)
+from fixtures.core.cost.stored_counts import Counts
+from fixtures.core.estimate.estimate import Refused
 from fixtures.core.spec import library
 from fixtures.core.spec.case import Case, EngineSpec, HardwareSpec, ModelSpec, Point
 
-MEETS, ESTIMATED, MAY, NOT = "meets", "meets, estimated", "may meet", "does not meet"
-CLASSES = (MEETS, ESTIMATED, MAY, NOT)
-RANKS = ("tokens", "device", "cost", "fewest")
 NUMBERS = (1, 2, 4, 8)  # of devices, where none are named
-_MOST = 4096  # sequences
+MOST = 4096  # sequences
 _HOST_TOKENS = 32  # that a point at batch 1 needs at the least, to tell the host's time
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is asked: at most these seconds, at least these output tokens/s; all None: that it fits."""
-
-    latency_s: float | None = None
-    tokens_per_s: float | None = None
-    ttft_s: float | None = None
-    tpot_s: float | None = None
-    rank: str = "tokens"
-    batches: tuple[int, ...] = ()
-
-    @property
-    def is_throughput(self) -> bool:
-        """Whether more of it is better."""
-        return self.tokens_per_s is not None
-
-
-@dataclass(frozen=True)
-class Row:
-    """A point of a machine, measured where `estimate` is None; `low_s` and `high_s` are of the latency."""
-
-    verdict: str
-    hardware: HardwareSpec
-    devices: int
-    engine: str
-    point: Point
-    latency_s: float
-    low_s: float
-    high_s: float
-    ttft_s: float | None
-    tpot_s: float | None
-    estimate: Estimate | None = None
-    usd_per_million_tokens: float | None = None
-    measure: tuple[str, ...] = ()
-
-    @property
-    def label(self) -> str:
-        """As in a case id."""
-        return f"{self.devices}x{self.hardware.name}"
-
-    @property
-    def tokens_per_s(self) -> float:
-        """Output tokens of all sequences."""
-        return self.point.batch_size * self.point.output_len / self.latency_s
-
-
-@dataclass(frozen=True)
-class Found:
-    """Rows, the best first, and (machine, reason) of what is not estimated."""
-
-    rows: tuple[Row, ...]
-    refused: tuple[tuple[str, str], ...] = ()
 
 
 def machines(
@@ -111,28 +51,41 @@ def look(
     `curves` are those of this model at these lengths; what they measured is estimated nowhere, and where a
     measured point meets, no estimate that may not is beside it.
     """
-    rows = [_measured(question, curve, prices) for curve in curves]
+    rows = [row for curve in curves if (row := _best_measured(question, curve, prices)) is not None]
     filled = {(row.label, row.engine) for row in rows if row.verdict == MEETS}
     refused = []
+    for case, curve in cases_on(model, lengths, on, engines, curves):
+        found = _estimated(question, case, curve, estimator, prices)
+        if isinstance(found, str):
+            refused.append((f"{case.devices}x{case.hardware.name} {case.engine.name}", found))
+        elif found is not None and (found.verdict == ESTIMATED or (found.label, found.engine) not in filled):
+            rows.append(found)
+    ranked = sorted(rows, key=lambda row: (CLASSES.index(row.verdict), rank(row, question)))
+    return Found(tuple(ranked), tuple(refused))
+
+
+def cases_on(
+    model: ModelSpec,
+    lengths: tuple[int, int],
+    on: Sequence[tuple[int, HardwareSpec]],
+    engines: Sequence[EngineSpec],
+    curves: Sequence[Curve],
+) -> Iterator[tuple[Case, Curve | None]]:
+    """One sequence on each machine by each engine, with the curve that was measured there at these lengths.
+
+    Without engines: those that were measured there, else what would usually run on so many devices.
+    """
     for n, hardware in on:
         here = [
             curve
             for curve in curves
             if (curve.samples[0].device, curve.samples[0].devices) == (hardware.name, n)
+            and (curve.input_len, curve.output_len) == lengths
         ]
         chosen = list(engines) or list({curve.engine: engine_of(curve.samples[0]) for curve in here}.values())
         for engine in chosen or [_usual(n)]:
-            case = Case(model, hardware, n, engine, Point(1, *lengths))
             same = next((curve for curve in here if curve.engine == engine.name), None)
-            found = _estimated(question, case, same, estimator, prices)
-            if isinstance(found, str):
-                refused.append((f"{n}x{hardware.name} {engine.name}", found))
-            elif found is not None and (
-                found.verdict == ESTIMATED or (found.label, found.engine) not in filled
-            ):
-                rows.append(found)
-    ranked = sorted(rows, key=lambda row: (CLASSES.index(row.verdict), rank(row, question)))
-    return Found(tuple(ranked), tuple(refused))
+            yield Case(model, hardware, n, engine, Point(1, *lengths)), same
 
 
 def _usual(devices: int) -> EngineSpec:
@@ -140,46 +93,14 @@ def _usual(devices: int) -> EngineSpec:
     return EngineSpec("hf") if devices == 1 else EngineSpec("deepspeed", "deepspeed")
 
 
-def rank(row: Row, question: Question) -> tuple[float, ...]:
-    """What is to be small inside a class."""
-    speed = row.latency_s if question.is_throughput else -row.tokens_per_s
-    if row.verdict == NOT:
-        return (_off(row, question),)
-    first = {
-        "tokens": 0.0,
-        "device": -row.tokens_per_s / row.devices,
-        "cost": row.usd_per_million_tokens if row.usd_per_million_tokens is not None else float("inf"),
-        "fewest": float(row.devices),
-    }[question.rank]
-    return first, speed
+def _best_measured(question: Question, curve: Curve, prices: Mapping[str, float]) -> Row | None:
+    """The best measured point of a curve, else the one that is nearest; None if none has what is asked."""
+    rows = measured_rows(question, curve, prices)
+    return min(rows, key=lambda row: (CLASSES.index(row.verdict), rank(row, question)), default=None)
 
 
-def _off(row: Row, question: Question) -> float:
-    """How far a row is from what is asked: more is farther."""
-    for asked, got in (
-        (question.latency_s, row.latency_s),
-        (question.ttft_s, row.ttft_s),
-        (question.tpot_s, row.tpot_s),
-    ):
-        if asked is not None and got is not None:
-            return got / asked
-    return question.tokens_per_s / row.tokens_per_s if question.tokens_per_s else 0.0
-
-
-def _meets(
-    question: Question, tokens: int, latency_s: float, ttft_s: float | None, tpot_s: float | None
-) -> bool:
-    """Whether a call of so many output tokens in these seconds is what is asked."""
-    return (
-        (question.latency_s is None or latency_s <= question.latency_s)
-        and (question.tokens_per_s is None or tokens / latency_s >= question.tokens_per_s)
-        and (question.ttft_s is None or (ttft_s is not None and ttft_s <= question.ttft_s))
-        and (question.tpot_s is None or (tpot_s is not None and tpot_s <= question.tpot_s))
-    )
-
-
-def _measured(question: Question, curve: Curve, prices: Mapping[str, float]) -> Row:
-    """The best measured point of a curve, else the one that is nearest."""
+def measured_rows(question: Question, curve: Curve, prices: Mapping[str, float]) -> list[Row]:
+    """The points of a curve that have the figures that are asked for."""
     rows = []
     for sample in curve.samples:
         assert sample.latency_s is not None
@@ -191,20 +112,18 @@ def _measured(question: Question, curve: Curve, prices: Mapping[str, float]) -> 
         hardware = (
             library.hardware(sample.device) if sample.device in names else HardwareSpec(sample.device, "gpu")
         )
+        if not has_figures(question, ttft_s, tpot_s):
+            continue
         rows.append(
             Row(
-                MEETS if _meets(question, tokens, sample.latency_s, ttft_s, tpot_s) else NOT,
+                MEETS if meets(question, tokens, sample.latency_s, ttft_s, tpot_s) else NOT,
                 hardware, sample.devices, sample.engine, sample.point,
                 sample.latency_s, sample.latency_s, sample.latency_s,
-                ttft_s, tpot_s, None, _usd(prices, sample.device, sample.machines, tokens / sample.latency_s),
+                ttft_s, tpot_s, None, sample.machines, prices.get(sample.device),
+                sample.record.joules_per_output_token,
             )
         )  # fmt: skip
-    return min(rows, key=lambda row: (CLASSES.index(row.verdict), rank(row, question)))
-
-
-def _usd(prices: Mapping[str, float], device: str, number: int, tokens_per_s: float) -> float | None:
-    price = prices.get(device)
-    return None if price is None else usd_per_million_tokens(price, number, tokens_per_s)
+    return rows
 
 
 def _estimated(
@@ -214,22 +133,24 @@ def _estimated(
     reason = estimator.refusal(case)
     if reason is not None:
         return reason
-    largest = _largest(case, estimator, curve)
+    largest = most_sequences(case, estimator, curve)
     if largest is None and not question.batches:
         return f"device {case.hardware.name}: its memory is not known; name batches by --batch"
-    largest = _MOST if largest is None else largest
-    if largest < 1:
-        return "one sequence does not fit its memory, as predicted"
-    measured = {sample.point.batch_size for sample in curve.samples} if curve else set()
+    largest = MOST if largest is None else largest
+    least = min(question.batches, default=1)
+    if largest < least:
+        return too_large(least)
+    known = {row.point.batch_size for row in measured_rows(question, curve, prices)} if curve else set()
     allowed = question.batches or _batches(question, largest)
-    batches = [batch for batch in allowed if batch <= largest and batch not in measured]
+    batches = [batch for batch in allowed if batch <= largest and batch not in known]
     if not batches:
         return None
     rows: dict[int, Row | Refused] = {}
 
     def at(batch: int) -> Row | Refused:
         if batch not in rows:
-            rows[batch] = _row(question, case, batch, estimator, prices)
+            point = replace(case.point, batch_size=batch)
+            rows[batch] = estimated_row(question, replace(case, point=point), estimator, prices)
         return rows[batch]
 
     for batch in batches:
@@ -237,8 +158,8 @@ def _estimated(
         if isinstance(row, Refused):
             return row.reason
     if not question.batches:
-        _refine(batches, at, question, measured)
-    found = [row for row in rows.values() if isinstance(row, Row) and row.point.batch_size not in measured]
+        _refine(batches, at, question, known)
+    found = [row for row in rows.values() if isinstance(row, Row) and row.point.batch_size not in known]
     best = min(found, key=lambda row: (CLASSES.index(row.verdict), rank(row, question)))
     return replace(best, measure=_to_measure(best, case)) if best.verdict == MAY else best
 
@@ -276,36 +197,46 @@ def _refine(
             at(good)
 
 
-def _largest(case: Case, estimator: Estimator, curve: Curve | None) -> int | None:
+def too_large(sequences: int) -> str:
+    """Why so many are not estimated."""
+    what = "one sequence does" if sequences == 1 else f"{sequences} sequences do"
+    return f"{what} not fit its memory, as predicted"
+
+
+def most_sequences(case: Case, estimator: Estimator, curve: Curve | None = None) -> int | None:
     """The most sequences that the memory holds as predicted, and fewer than ran out; None where not known."""
     counts, room = estimator.counts_of(case.model, case.engine), room_bytes(case.hardware, case.devices)
     if counts is None or room is None:
         return None
 
-    def needed(batch: int) -> int:
-        at = replace(case.point, batch_size=batch)
-        return predict(at, counts.footprint, case.hardware.kind, case.devices, case.engine.kind).total_bytes
+    ran_out = min(curve.ran_out, default=MOST + 1) if curve else MOST + 1
+    fits = largest_batch(
+        lambda batch: needed_bytes(case, replace(case.point, batch_size=batch), counts), room
+    )
+    return min(fits, ran_out - 1)
 
-    ran_out = min(curve.ran_out, default=_MOST + 1) if curve else _MOST + 1
-    return min(largest_batch(needed, room), ran_out - 1)
+
+def needed_bytes(case: Case, point: Point, counts: Counts) -> int:
+    """Bytes that a point of a case needs on each device, as predicted."""
+    kind = case.hardware.kind
+    return predict(point, counts.footprint, kind, case.devices, case.engine.kind).total_bytes
 
 
-def _row(
-    question: Question, case: Case, batch: int, estimator: Estimator, prices: Mapping[str, float]
+def estimated_row(
+    question: Question, case: Case, estimator: Estimator, prices: Mapping[str, float]
 ) -> Row | Refused:
-    point = replace(case.point, batch_size=batch)
-    found = estimator.of(replace(case, point=point))
+    """The estimate of a case, and whether it meets."""
+    found, point = estimator.of(case), case.point
     if isinstance(found, Refused):
         return found
-    tokens, wide = batch * point.output_len, found.half_width
-    tpot_s = found.tpot_s
+    tokens, tpot_s = point.batch_size * point.output_len, found.tpot_s
 
-    def meets(factor: float) -> bool:
+    def within(factor: float) -> bool:
         high_tpot_s = None if tpot_s is None else tpot_s * factor
-        return _meets(question, tokens, found.latency_s * factor, found.ttft_s * factor, high_tpot_s)
+        return meets(question, tokens, found.latency_s * factor, found.ttft_s * factor, high_tpot_s)
 
     return Row(
-        verdict=ESTIMATED if meets(wide) else MAY if meets(1.0) else NOT,
+        verdict=ESTIMATED if within(found.half_width) else MAY if within(1.0) else NOT,
         hardware=case.hardware,
         devices=case.devices,
         engine=case.engine.name,
@@ -316,7 +247,8 @@ def _row(
         ttft_s=found.ttft_s,
         tpot_s=tpot_s,
         estimate=found,
-        usd_per_million_tokens=_usd(prices, case.hardware.name, case.devices, tokens / found.latency_s),
+        number=1 if case.hardware.kind == "cpu" else case.devices,
+        usd_per_hour=prices.get(case.hardware.name),
     )
 
 
@@ -329,28 +261,3 @@ def _to_measure(row: Row, case: Case) -> tuple[str, ...]:
         f"--set batch_sizes=[{','.join(map(str, batches))}] --set input_lengths=[{row.point.input_len}] "
         f"--set output_lengths=[{tokens}]",
     )
-
-
-def plain(found: Found) -> dict[str, Any]:
-    """For programs, in SI units."""
-    return {
-        "rows": [
-            {
-                "verdict": row.verdict,
-                "hardware": row.label,
-                "devices": row.devices,
-                "engine": row.engine,
-                "batch_size": row.point.batch_size,
-                "latency_s": row.latency_s,
-                "output_tokens_per_s": row.tokens_per_s,
-                "output_tokens_per_s_per_device": row.tokens_per_s / row.devices,
-                "ttft_s": row.ttft_s,
-                "tpot_s": row.tpot_s,
-                "usd_per_million_output_tokens": row.usd_per_million_tokens,
-                "estimate": row.estimate and row.estimate.as_dict(),
-                "measure": list(row.measure),
-            }
-            for row in found.rows
-        ],
-        "refused": [{"machine": machine, "reason": reason} for machine, reason in found.refused],
-    }

@@ -77,7 +77,7 @@ class Estimator:
         counts = self.counts_of(case.model, case.engine)
         reason = why_not(case, counts, physics)
         if reason is None and physics is not None:
-            reason = too_far(case.point, physics) or why_not_split(case)
+            reason = too_far(case.point, physics) or _over_context(case) or why_not_split(case)
         return reason
 
     def counts_of(self, model: ModelSpec, engine: EngineSpec) -> Counts | None:
@@ -126,6 +126,13 @@ class Estimator:
         )
         shape = (sample.point.batch_size, sample.point.input_len, sample.point.output_len)
         return Work(Model.of(counts.work, counts.dispatch), devices, *shape, engine.use_cache)
+
+
+def _over_context(case: Case) -> str | None:
+    context, tokens = case.model.context_len, case.point.input_len + case.point.output_len
+    if context is None or tokens <= context:
+        return None
+    return f"model {case.model.name}: {tokens} tokens are over its context of {context}"
 
 
 def engine_of(sample: Sample) -> EngineSpec:

@@ -1,4 +1,4 @@
-"""The answers as a table for people, and as JSON values for programs."""
+"""Measured answers as a table for people, and as JSON values for programs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ci.pick.answers import Answer, At, Target
-from ci.pick.estimates import CLASSES, MAY, Found, Row
 from fixtures.core.base.columns import aligned
 from fixtures.core.base.text import seconds, significant
 
@@ -41,61 +40,6 @@ def lines(answers: Sequence[Answer], target: Target) -> list[str]:
         if group:
             found += ["", heading, *group]
     return found
-
-
-_ESTIMATED = (
-    "hardware",
-    "engine",
-    "batch",
-    "latency s",
-    "90 % interval s",
-    "tokens/s",
-    "tokens/s per device",
-    "TTFT s",
-    "TPOT s",
-    "$/M tokens",
-)
-
-
-def estimated_lines(found: Found, with_measured: bool) -> list[str]:
-    """Rows by class, the best first, with what is new of each and what sets it; what to measure; refusals."""
-    rows = [row for row in found.rows if with_measured or row.estimate is not None]
-    heading = (*_ESTIMATED, "set by", "new")
-    last = len(heading) - 1
-    head, *of_rows = aligned([heading, *map(_row_cells, rows)], words={0, 1, last - 1, last})
-    lines = []
-    for verdict in CLASSES:
-        group = [(row, line) for row, line in zip(rows, of_rows, strict=True) if row.verdict == verdict]
-        if group:
-            lines += ["", f"{verdict}:", head, *(line for _, line in group)]
-        if group and verdict == MAY:
-            lines += ["measure first, on the machine itself:"]
-            lines += [f"  {command}" for row, _ in group for command in row.measure]
-    if found.refused:
-        lines += ["", "not estimated:"]
-        reasons: dict[str, list[str]] = {}
-        for machine, reason in found.refused:
-            reasons.setdefault(reason, []).append(machine)
-        lines += [f"  {reason}: {', '.join(names)}" for reason, names in reasons.items()]
-    return lines[1:]
-
-
-def _row_cells(row: Row) -> tuple[str, ...]:
-    interval = "measured"
-    if row.estimate is not None:
-        interval = f"{significant(row.low_s)} to {significant(row.high_s)}"
-    return (
-        row.label,
-        row.engine,
-        str(row.point.batch_size),
-        significant(row.latency_s, 4),
-        interval,
-        significant(row.tokens_per_s, 4),
-        significant(row.tokens_per_s / row.devices, 4),
-        *("-" if value is None else significant(value) for value in (row.ttft_s, row.tpot_s)),
-        "-" if row.usd_per_million_tokens is None else significant(row.usd_per_million_tokens),
-        *(("-", "-") if row.estimate is None else (row.estimate.set_by, row.estimate.novelty)),
-    )
 
 
 def as_json(answers: Sequence[Answer], target: Target, asked: Mapping[str, Any]) -> dict[str, Any]:

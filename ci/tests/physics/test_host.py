@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ci.physics.__main__ import main
-from ci.pick.__main__ import read_host
+from ci.pick.inputs import read_host
 
 MEASURED = {"tau_s": 6e-6, "sd_ln": 0.2, "families": {"llama": 6e-6}, "device": "cpu"}
 

@@ -11,18 +11,9 @@ from typing import Any
 import pytest
 
 from ci.pick.__main__ import main
-from ci.pick.estimates import (
-    ESTIMATED,
-    MAY,
-    MEETS,
-    NOT,
-    Found,
-    Question,
-    Row,
-    look,
-    machines,
-)
+from ci.pick.estimates import look, machines
 from ci.pick.estimator import Estimator
+from ci.pick.rows import ESTIMATED, MAY, MEETS, NOT, Found, Question, Row
 from ci.report.read.samples import Sample, curves, newest, read_samples
 from ci.tests.conftest import ROOT
 from fixtures.core.cost.stored_counts import find_counts
@@ -294,13 +285,13 @@ def test_the_command_answers_people_and_programs(capsys: pytest.CaptureFixture[s
     ("arguments", "told"),
     [
         (["--tpot", "2"], "--tpot 2: write a time above zero with its unit"),
-        ([], "a target is required: --latency or --throughput, --ttft, --tpot or --fewest-devices"),
-        (["--ttft", "1s", "--tpot", "1s"], "--tpot is not allowed with --ttft: one target at a time"),
+        ([], "a target is required: --latency or --throughput, --ttft, --tpot, --fewest-devices, "),
+        (["--throughput", "9", "--tpot", "1s"], "--tpot is not allowed with --throughput: one target at"),
         (["--latency", "1s", "--hardware", "2xa101"], "no device is named 'a101'"),
         (["--latency", "1s", "--engine", "hv"], "no engine is named 'hv'"),
         (["--latency", "1s", "--batch", "1,x"], "--batch x: write whole numbers above zero"),
         (["--latency", "1s", "--input", "0"], "write tokens above zero"),
-        (["--latency", "1s", "--model", "mpt7"], "--model mpt7: neither a run nor yamls/models has it"),
+        (["--latency", "1s", "--model", "mpt7"], "--model mpt7: no run and not yamls/models has it"),
     ],
 )
 def test_bad_input_is_one_line(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
