@@ -110,7 +110,13 @@ def test_a_first_call_shows_that_a_case_takes_too_long(project: pytest.Pytester,
     (history,) = histories(project.path)
     assert history["benchmarks"] == []
     assert set(history["left_out"]) == {"m-1xcpu-hf-b1-in4-out2", "m-1xcpu-hf-b2-in4-out2"}
-    result.stdout.fnmatch_lines(["left out for time (2 of 2 cases, minutes: 0.5): m-1xcpu-hf (all 2); *"])
+    result.stdout.fnmatch_lines(
+        [
+            "left out for time (2 of 2 cases, minutes: 0.5): m-1xcpu-hf (all 2); *",
+            "nothing was measured: every case was left out for time",
+        ]
+    )
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
 
 
 def test_the_time_left_is_within_the_limit(
@@ -153,7 +159,20 @@ def test_work_and_peaks_of_a_loaded_model_tell_of_its_cases(project: pytest.Pyte
     go(project).assert_outcomes(skipped=1)
     assert [entry[0] for entry in clock.log if entry[0] in ("load", "check", "generate")] == ["load"]
     clock.law = Law(prefill_s=6.0, token_s=6.0)
-    go(project, "--minutes", "4").assert_outcomes(passed=1)
+    result = go(project, "--minutes", "4")
+    result.assert_outcomes(passed=1)
+    assert result.ret == pytest.ExitCode.OK
+
+
+def test_what_was_tried_is_not_left_out(project: pytest.Pytester, clock: Fake) -> None:
+    """A case that fails, or that is in the journal, leaves the exit code as it is."""
+    write_suite(project.path, "m", batch_sizes=[1, 2], minutes=0.1, **PROTOCOL)
+    assert go(project).ret == pytest.ExitCode.OK  # one is measured, one is left out
+    clock.law = Law(prefill_s=100.0, token_s=100.0)
+    again = go(project, "--resume")
+    again.assert_outcomes(skipped=2)
+    assert again.ret == pytest.ExitCode.OK
+    again.stdout.no_fnmatch_line("nothing was measured*")
 
 
 def test_more_rounds_than_the_fewest_end_with_the_time(project: pytest.Pytester, clock: Fake) -> None:

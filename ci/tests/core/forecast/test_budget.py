@@ -337,3 +337,51 @@ def test_what_a_session_finds_stands_for_what_the_past_said() -> None:
     assert planner.expect(own).calls_s is None
     assert not planner.learn(own, find_counts(MPT, EngineSpec("hf")), None)
     assert planner.expect(own).bound == planner.expect(case).bound
+
+
+def after_loads(limit_s: float, *taken_s: float) -> Budget:
+    """A session of models whose loads were to take 10 s each; a case takes nothing."""
+    budget = Budget(limit_s, [need(f"{model}/1", 0, 10) for model in range(len(taken_s) + 1)])
+    now_s = 0.0
+    for model, load_s in enumerate(taken_s):
+        assert budget.begins(f"{model}/1", now_s, False)
+        now_s += load_s
+        assert budget.still_begins(now_s)
+        budget.ended(now_s)
+    return budget
+
+
+def test_the_slowest_load_so_far_tells_what_a_load_may_take() -> None:
+    """Loads of 60 and 5 s, 10 expected: the mean, 32.5 s, may take three times as long, 97.5 s; 60 is less.
+
+    Of 60, 1, 1 and 1 s the mean is 15.75, three times that 47.25 s, and 60 s are more.
+    """
+    assert after_loads(200, 60, 5).begins("2/1", 240 - 97.5, False)
+    assert not after_loads(200, 60, 5).begins("2/1", 240 - 97.4, False)
+    assert after_loads(200, 60, 1, 1, 1).begins("4/1", 240 - 60, False)
+    assert not after_loads(200, 60, 1, 1, 1).begins("4/1", 240 - 59, False)
+
+
+def test_a_load_without_a_forecast_takes_as_long_as_the_longest_before_it() -> None:
+    """30 s, three times: 90 of the 120 s that a limit of 100 allows."""
+    for now_s, begins in ((30, True), (31, False)):
+        budget = Budget(100, [need("a/1", 0), need("b/1", 0)])
+        assert budget.begins("a/1", 0, False)
+        assert budget.still_begins(30)
+        budget.ended(30)
+        assert budget.begins("b/1", now_s, False) is begins
+
+
+@settings(deadline=None, derandomize=True, max_examples=200)
+@given(run=runs(), data=st.data())
+def test_a_load_may_be_as_slow_as_one_before_it(run: Run, data: st.DataObject) -> None:
+    """A first load of 0.1 ms shows how slow loads are: the session stays within a fifth over its limit."""
+    slow = data.draw(st.floats(UNSURE, 30), "the first load, taken / expected")
+    multiples = {"x": slow}
+    small = (Need("x/0", "x", 0, 0, 1e-4), 1, 1e-4, 0.0, 0.0, 0.0)
+    run.cases.insert(0, small)
+    for at, case in enumerate(run.cases):
+        multiple = multiples.setdefault(case[0].load_key, data.draw(st.sampled_from([0.1, slow]), "another"))
+        run.cases[at] = (*case[:2], multiple * case[0].load_s, *case[3:])
+    run.go()
+    assert run.now_s <= OVER * run.limit_s * (1 + 1e-9)
