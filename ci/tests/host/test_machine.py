@@ -49,7 +49,7 @@ def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tool]:
 
     def forget() -> None:
         machine.detect.cache_clear()
-        machine._found.cache_clear()
+        machine._visible.cache_clear()
 
     forget()
     yield put
@@ -157,7 +157,7 @@ def test_who_hides_the_gpus_measures_the_cpu_whatever_the_driver(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     assert (machine.fault(), machine.notes(), machine.detect().label) == (None, (), "1xcpu")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    machine._found.cache_clear()
+    machine._visible.cache_clear()
     assert machine.fault() is not None
     monkeypatch.setenv("HIP_VISIBLE_DEVICES", "0")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
@@ -291,7 +291,7 @@ def test_more_gpus_than_are_visible_are_said_to_be_missing(
     tool("nvidia-smi", A100 * 2 + "NVIDIA L4, 23034 MiB, 535.1\n" * 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     machine.detect.cache_clear()
-    machine._found.cache_clear()
+    machine._visible.cache_clear()
     assert machine.shortage(4) == (
         "4xa100_80gb needs 4 such GPUs, and 2 are visible beside others (NVIDIA L4)"
     )
@@ -311,7 +311,7 @@ def test_amds_driver_that_fails_is_a_fault_where_the_kernel_shows_one(tool: Tool
     """Without the tool it is said: not every machine with /dev/kfd has a GPU that computes."""
     seen(tmp_path, "dev/kfd")
     assert machine.notes()[0].startswith(f"{tmp_path}/dev/kfd exists but rocm-smi does not")
-    machine._found.cache_clear()
+    machine._visible.cache_clear()
     tool("rocm-smi", "ERROR: no driver\n", 1)
     assert machine.fault() == (
         "rocm-smi fails (exit code 1: ERROR: no driver); fix the driver, or "
