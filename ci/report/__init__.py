@@ -1,1 +1,1 @@
-"""Figures and tables out of histories, for people."""
+"""Figures and tables of histories, for people."""

@@ -28,7 +28,7 @@ from fixtures.core.store.runs import read_runs
 
 BAD_INPUT = 4
 MOST = 60  # figures: each takes about a tenth of a second to draw
-MOST_ON_PAGE = 300  # a figure of the page is drawn when it is scrolled to, and has some kilobytes
+MOST_ON_PAGE = 300  # the page draws a figure on scrolling to it; each has some kilobytes
 
 
 class _Parser(argparse.ArgumentParser):
@@ -140,5 +140,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    gc.disable()  # a short process with hundreds of thousands of small objects, none of which become garbage
+    gc.disable()  # hundreds of thousands of small objects, none of them garbage
     run_main(main)

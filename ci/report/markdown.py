@@ -23,13 +23,13 @@ def summary(samples: Sequence[Sample], runs: Sequence[History]) -> str:
     """A line of counts, the failures, and a table of the samples; `runs` are the samples' runs."""
     sources = Counter(sample.source for sample in samples if sample.latency_s is not None)
     ran_out = sum(sample.latency_s is None for sample in samples)
-    said = [f"{number} {source}" for source, number in sources.items()]
-    said += [f"{ran_out} out of memory"] if ran_out else []
+    counts = [f"{number} {source}" for source, number in sources.items()]
+    counts += [f"{ran_out} out of memory"] if ran_out else []
     runs = [run for run in runs if run.measured or run.outcomes or run.failed]
     failed = {case_id: why for run in runs for case_id, why in run.failed.items()}
-    said += [f"{len(failed)} failed"] if failed else []
+    counts += [f"{len(failed)} failed"] if failed else []
     lines = [
-        f"{_number(len(samples), 'case')} of {_number(len(runs), 'run')}: {', '.join(said) or 'nothing'}."
+        f"{_number(len(samples), 'case')} of {_number(len(runs), 'run')}: {', '.join(counts) or 'nothing'}."
     ]
     lines += ["", *_failures(failed)] if failed else []
     lines += ["", table(samples[:MOST_ROWS]).rstrip("\n")] if samples else []
@@ -41,12 +41,12 @@ def summary(samples: Sequence[Sample], runs: Sequence[History]) -> str:
 
 def _emulated(samples: Sequence[Sample]) -> list[str]:
     """A note for each dtype that a device emulates: it makes cases slow, not the engine."""
-    found: dict[tuple[str, str | None], str] = {}
+    notes: dict[tuple[str, str | None], str] = {}
     for sample in samples:
         peaks = (sample.record.limits or Limits()).peaks
         if peaks.emulated:
-            found.setdefault((sample.kind, peaks.dtype), peaks.emulated[:300])
-    return list(found.values())
+            notes.setdefault((sample.kind, peaks.dtype), peaks.emulated[:300])
+    return list(notes.values())
 
 
 def table(samples: Sequence[Sample]) -> str:

@@ -1,4 +1,4 @@
-"""The parts that all figures share, as Vega-Lite in plain values; nothing is drawn here.
+"""The parts that all figures share, as Vega-Lite in plain values.
 
 Each axis states its domain, so that a mark's place can be converted back to its value.
 """
@@ -26,10 +26,10 @@ from ci.report.draw.ticks import around, from_zero, log_domain, log_ticks
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 WIDTH, HEIGHT = 520, 360
-# vl-convert brings the first, so text has the same width on every machine; the second has the same widths.
+# vl-convert has the first, so text is as wide on every machine; the second has the same widths.
 FONT = "Liberation Sans, Arial, sans-serif"
 # The most points with intervals and texts for screen readers; more would overlap and double the file.
-_MOST_TOLD = 150
+_MOST_DESCRIBED = 150
 LOG, ZERO, AROUND = "log", "zero", "around"
 
 
@@ -51,11 +51,11 @@ class Axis:
     def encoding(self, figure: Figure, place: str) -> dict[str, Any]:
         """The axis as encoding "x" or "y" of the figure; its domain includes lines and estimates."""
         fields = (self.field, *self.also)
-        known = [point[key] for point in figure.points for key in fields if point.get(key) is not None]
-        known += [point[place] for point in figure.lines]
-        known += [row[place] for one in figure.estimates for row in (*one.line, *one.band)]
+        numbers = [point[key] for point in figure.points for key in fields if point.get(key) is not None]
+        numbers += [point[place] for point in figure.lines]
+        numbers += [row[place] for estimate in figure.estimates for row in (*estimate.line, *estimate.band)]
         is_log = self.scale == LOG
-        domain = {LOG: log_domain, ZERO: from_zero, AROUND: around}[self.scale](known)
+        domain = {LOG: log_domain, ZERO: from_zero, AROUND: around}[self.scale](numbers)
         values = log_ticks(*domain) if is_log and self.values is None else self.values
         axis = {
             "format": self.format,
@@ -92,15 +92,16 @@ def chart(
 ) -> dict[str, Any]:
     """The chart: the figure's lines, its curves along `order` (None: only points), intervals and points.
 
-    Estimates lie below the points, their bands below all else.
+    Estimates lie below the points, their bands below everything.
+
     `x` and `y` are encodings; the field `look` sets a point's shape. With more than 150 points there are no
     intervals.
     """
     series = sorted({point["series"] for point in figure.points}, key=natural)
     of_colour = colour(series, figure.legend)
     if figure.estimates:
-        of_colour["legend"]["symbolOpacity"] = 1  # not that of the bands
-    told = len(figure.points) <= _MOST_TOLD
+        of_colour["legend"]["symbolOpacity"] = 1  # instead of the bands'
+    described = len(figure.points) <= _MOST_DESCRIBED
     notes = {"subtitle": list(figure.notes)} if figure.notes else {}
     return {
         "$schema": SCHEMA,
@@ -120,8 +121,8 @@ def chart(
             *lines(figure, x, y, of_colour),
             *estimates(figure, x, y),
             *([] if order is None else [curves(order, of_colour)]),
-            *([intervals(y, *interval)] if interval is not None and told else []),
-            points(figure, look, shapes, look_title, told),
+            *([intervals(y, *interval)] if interval is not None and described else []),
+            points(figure, look, shapes, look_title, described),
         ],
         "config": {"font": FONT, "legend": {"labelLimit": 400}, "axis": {"gridColor": "#e4e4e4"}},
     }

@@ -65,9 +65,9 @@ class Room(Protocol):
 
     @property
     def KINDS(self) -> Mapping[str, Callable[[Cases], Iterator[Figure]]]:
-        """Kind -> the generator of its figures, which makes each when it is asked for.
+        """Kind -> the generator of its figures, which makes each on demand.
 
-        The name of a figure need be neither unique nor short.
+        Names of figures may repeat, and be long.
         """
 
     def spec(self, figure: Figure) -> dict[str, Any]:
@@ -90,10 +90,10 @@ def line(
 ) -> list[dict[str, Any]]:
     """The points of a line through `places`, with the label on the last point, or `at_left` on the first."""
     same = {"line": name, "dash": dash, "series": series, "label": None, "at_left": at_left}
-    found = [plain({**same, "x": x, "y": y}) for x, y in places]
-    if found:
-        found[0 if at_left else -1]["label"] = label
-    return found
+    points = [plain({**same, "x": x, "y": y}) for x, y in places]
+    if points:
+        points[0 if at_left else -1]["label"] = label
+    return points
 
 
 def estimated_curve(series: str, places: Sequence[Sequence[tuple[float, float]]], told: str) -> Estimated:

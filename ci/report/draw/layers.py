@@ -16,7 +16,7 @@ _GREY = "#555555"
 _CROSS = "M-1,-.6L-.6,-1L0,-.4L.6,-1L1,-.6L.4,0L1,.6L.6,1L0,.4L-.6,1L-1,.6L-.4,0Z"
 SHAPES = {MEASURED: "circle", PUBLISHED: "diamond", PREDICTED: "square", RAN_OUT: _CROSS}
 _DASHES = {SOLID: [1, 0], DASHED: [6, 4], DOTTED: [2, 3]}
-_ROWS = 15  # of a legend, before it has another column
+_ROWS = 15  # of a legend's column
 
 
 def colour(series: Sequence[str], title: str) -> dict[str, Any]:
@@ -64,8 +64,8 @@ def intervals(y: Mapping[str, Any], low: str, high: str) -> dict[str, Any]:
     }
 
 
-def points(figure: Figure, look: str, shapes: Mapping[str, str], title: str, told: bool) -> dict[str, Any]:
-    """The layer with a mark a point, shaped by the field `look`; `told` adds texts for screen readers."""
+def points(figure: Figure, look: str, shapes: Mapping[str, str], title: str, texts: bool) -> dict[str, Any]:
+    """The layer with a mark a point, shaped by the field `look`; `texts`: for screen readers."""
     looks = [name for name in shapes if any(point[look] == name for point in figure.points)]
     shape = {
         "field": look,
@@ -73,10 +73,11 @@ def points(figure: Figure, look: str, shapes: Mapping[str, str], title: str, tol
         "title": title,
         "scale": {"domain": looks, "range": [shapes[name] for name in looks]},
     }
-    mark = {"type": "point", "filled": True, "size": 55, "opacity": 1, **({} if told else {"aria": False})}
+    aria = {} if texts else {"aria": False}
+    mark = {"type": "point", "filled": True, "size": 55, "opacity": 1, **aria}
     return {
         "mark": mark,
-        "encoding": {"shape": shape, **({"description": {"field": "case"}} if told else {})},
+        "encoding": {"shape": shape, **({"description": {"field": "case"}} if texts else {})},
     }
 
 
@@ -84,13 +85,13 @@ def line_data(figure: Figure) -> dict[str, Any]:
     """The figure's lines as data sets: grey lines, and lines in the colour of their curve."""
     own = [dict(point) for point in figure.lines if point["series"] is None]
     curved = [dict(point) for point in figure.lines if point["series"] is not None]
-    return {name: found for name, found in (("lines", own), ("curve_lines", curved)) if found}
+    return {name: rows for name, rows in (("lines", own), ("curve_lines", curved)) if rows}
 
 
 def estimate_data(figure: Figure) -> dict[str, Any]:
     """The figure's estimated lines and the outlines of their intervals as data sets."""
-    line = [dict(row) for one in figure.estimates for row in one.line]
-    band = [dict(row) for one in figure.estimates for row in one.band]
+    line = [dict(row) for estimate in figure.estimates for row in estimate.line]
+    band = [dict(row) for estimate in figure.estimates for row in estimate.band]
     return {"estimates": line, "bands": band} if line else {}
 
 
@@ -126,12 +127,12 @@ def estimates(figure: Figure, x: Mapping[str, Any], y: Mapping[str, Any]) -> lis
             "symbolSize": 400,
         },
     }
-    told = {"description": {"field": "told"}, "opacity": name, "order": {"field": "at"}}
+    encoding = {"description": {"field": "told"}, "opacity": name, "order": {"field": "at"}}
     return [
         {
             "data": {"name": "estimates"},
             "mark": {"type": "line", "strokeDash": _DASHES[DASHED], "strokeWidth": 1.4},
-            "encoding": {"x": {**x, "field": "x"}, "y": {**y, "field": "y"}, **told},
+            "encoding": {"x": {**x, "field": "x"}, "y": {**y, "field": "y"}, **encoding},
         }
     ]
 
@@ -143,14 +144,14 @@ def lines(
     places = {"x": {**x, "field": "x"}, "y": {**y, "field": "y"}}
     dashes = [{"test": f"datum.dash === '{name}'", "value": _DASHES[name]} for name in (DASHED, DOTTED)]
     align = {"expr": "datum.at_left ? 'left' : 'right'"}
-    found: list[dict[str, Any]] = []
+    layers: list[dict[str, Any]] = []
     for name in line_data(figure):
         drawn = {
             **places,
             "color": {"value": _GREY} if name == "lines" else of_colour,
             "detail": [{"field": "line"}, {"field": "dash"}],
         }
-        found += [
+        layers += [
             {
                 "data": {"name": name},
                 "mark": {"type": "line", "aria": False, "strokeWidth": 1.2},
@@ -167,4 +168,4 @@ def lines(
                 "encoding": {**drawn, "text": {"field": "label"}},
             },
         ]
-    return found
+    return layers

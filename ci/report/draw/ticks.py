@@ -11,8 +11,8 @@ _FEWEST, _MOST = 4, 9
 
 def log_domain(values: Iterable[float]) -> tuple[float, float]:
     """The range of the values, extended by a factor of 1.2 at both ends."""
-    known = list(values)
-    return min(known) / 1.2, 1.2 * max(known)
+    numbers = list(values)
+    return min(numbers) / 1.2, 1.2 * max(numbers)
 
 
 def from_zero(values: Iterable[float]) -> tuple[float, float]:
@@ -24,8 +24,8 @@ def from_zero(values: Iterable[float]) -> tuple[float, float]:
 
 def around(values: Iterable[float]) -> tuple[float, float]:
     """The range of the values, extended by a tenth of it at both ends."""
-    known = list(values)
-    low, high = min(known), max(known)
+    numbers = list(values)
+    low, high = min(numbers), max(numbers)
     room = (high - low or abs(high) or 1.0) / 10
     return low - room, high + room
 
@@ -37,20 +37,20 @@ def log_ticks(low: float, high: float) -> list[float]:
     ([1.0, 10.0, 100.0, 1000.0], [300.0, 400.0, 500.0, 600.0, 700.0])
     """
     first, last = math.floor(math.log10(low)), math.floor(math.log10(high))
-    found: list[float] = []
+    ticks: list[float] = []
     for steps in _STEPS:
-        found = [
+        ticks = [
             value
             for exponent in range(first, last + 1)
             for step in steps
             if low <= (value := float(f"{step}e{exponent}")) <= high * (1 + 1e-12)
         ]
-        if len(found) >= _FEWEST:
+        if len(ticks) >= _FEWEST:
             break
     else:
-        if len(found) < _FEWEST:
+        if len(ticks) < _FEWEST:
             return linear_ticks(low, high)
-    return found[:: math.ceil(len(found) / _MOST)]
+    return ticks[:: math.ceil(len(ticks) / _MOST)]
 
 
 def linear_ticks(low: float, high: float) -> list[float]:

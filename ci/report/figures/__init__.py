@@ -32,11 +32,11 @@ def figures(samples: Iterable[Sample], most: int | None = None, estimate: bool =
     kinds = grouped(latest, lambda sample: sample.kind) if estimate else {}
     cases = Cases(latest, every, {kind: Estimator(of_kind) for kind, of_kind in kinds.items()})
     sources = {name: room.KINDS[name](cases) for name, room in KINDS.items()}
-    order, names, found = list(sources), set[str](), []
+    order, names, named = list(sources), set[str](), []
     for figure in sorted(islice(_in_turn(sources), most), key=lambda figure: order.index(figure.kind)):
         wished = slug(figure.name).encode()[:_LONGEST_NAME].decode(errors="ignore")
-        found.append(replace(figure, name=_new_name(wished, names)))
-    return found
+        named.append(replace(figure, name=_new_name(wished, names)))
+    return named
 
 
 def spec(figure: Figure) -> dict[str, Any]:

@@ -34,11 +34,11 @@ def figures(cases: Cases) -> Iterator[Figure]:
         model, kind, first, last = key
         title = f"Latency over batch size: {model} on {kind}, input {first}, output {last}"
         if (model, kind) not in expected:
-            found = predicted_latencies(alike[model, kind])
-            expected[model, kind] = {sample.case_id: seconds for sample, seconds in found}
+            predictions = predicted_latencies(alike[model, kind])
+            expected[model, kind] = {sample.case_id: seconds for sample, seconds in predictions}
         estimates, notes = curves(cases.estimators, group, machine, _ALONG, "hardware")
-        by_formula = {one.series for one in estimates}
-        points = [*_known(group), *_predicted(group, expected[model, kind], by_formula)]
+        by_formula = {estimate.series for estimate in estimates}
+        points = [*_with_latency(group), *_predicted(group, expected[model, kind], by_formula)]
         points += _ran_out(group, by_formula, cases.estimators)
         if any(values["source"] == PREDICTED for values in points):
             notes = (_NOTE, *notes)
@@ -64,7 +64,7 @@ def spec(figure: Figure) -> dict[str, Any]:
     )
 
 
-def _known(group: Sequence[Sample]) -> Iterator[dict[str, Any]]:
+def _with_latency(group: Sequence[Sample]) -> Iterator[dict[str, Any]]:
     for sample in group:
         if sample.latency_s is not None:
             yield latency_point(sample, machine(sample), look=sample.source)
@@ -88,13 +88,13 @@ def _predicted(
 def _ran_out(
     group: Sequence[Sample], by_formula: set[str], estimators: Mapping[str, Estimator]
 ) -> Iterator[dict[str, Any]]:
-    """The mark of each case that ran out of memory, at what the formula expects of it."""
+    """The mark of each case that ran out of memory, at its estimated latency."""
     for sample in group:
         ran_out = sample.latency_s is None and machine(sample) in by_formula
         case = estimable(sample) if ran_out else None
-        found = None if case is None else estimators[sample.kind].of(case)
-        if isinstance(found, Estimate):
-            values = {"batch_size": sample.point.batch_size, "latency_ms": 1000 * found.latency_s}
+        estimate = None if case is None else estimators[sample.kind].of(case)
+        if isinstance(estimate, Estimate):
+            values = {"batch_size": sample.point.batch_size, "latency_ms": 1000 * estimate.latency_s}
             yield {**point(sample, machine(sample), **values, look=RAN_OUT), "source": ESTIMATED}
 
 

@@ -43,7 +43,7 @@ def curves(
     if not estimators:
         return (), ()
     values = between({getattr(sample.point, along.field) for sample in group})
-    found, files = [], set()
+    result, files = [], set()
     for series, samples in grouped(group, series_of).items():
         case = estimable(samples[0])
         at = [] if case is None else list(_at(estimators[samples[0].kind], case, along.field, values))
@@ -51,11 +51,12 @@ def curves(
             continue
         files.add(file_of(case.engine.kind, case.hardware.kind).stem)
         three = [
-            [along.place(point, end) for end in (one.low_s, one.latency_s, one.high_s)] for point, one in at
+            [along.place(point, end) for end in (estimate.low_s, estimate.latency_s, estimate.high_s)]
+            for point, estimate in at
         ]
-        told = [_told(along.field, point, one) for point, one in (at[0], at[-1])]
-        found.append(estimated_curve(series, three, f"estimated, {legend} {series}: {'; '.join(told)}"))
-    return tuple(found), tuple(_notes(sorted(files), group))
+        words = [_in_words(along.field, point, estimate) for point, estimate in (at[0], at[-1])]
+        result.append(estimated_curve(series, three, f"estimated, {legend} {series}: {'; '.join(words)}"))
+    return tuple(result), tuple(_notes(sorted(files), group))
 
 
 def estimable(sample: Sample) -> Case | None:
@@ -65,14 +66,14 @@ def estimable(sample: Sample) -> Case | None:
 
 
 def between(values: Iterable[int]) -> list[int]:
-    """These, with powers of two and their halves' sums in between, so that a curve is smooth.
+    """The values, with powers of two and 1.5 times these in between, so that a curve is smooth.
 
     >>> between([1, 20])
     [1, 2, 3, 4, 6, 8, 12, 16, 20]
     """
-    known = set(values)
-    more = {step << i for step in (1, 3) for i in range(max(known).bit_length())}
-    return sorted(known | {value for value in more if min(known) < value < max(known)})
+    given = set(values)
+    more = {step << i for step in (1, 3) for i in range(max(given).bit_length())}
+    return sorted(given | {value for value in more if min(given) < value < max(given)})
 
 
 def _at(
@@ -84,16 +85,17 @@ def _at(
     for value in values:
         point = replace(case.point, **{field: value})
         kind, n, engine = case.hardware.kind, case.devices, case.engine.kind
-        found = estimator.of(replace(case, point=point))
-        if isinstance(found, Estimate) and counts is not None:
+        estimate = estimator.of(replace(case, point=point))
+        if isinstance(estimate, Estimate) and counts is not None:
             needed = predict(point, counts.footprint, kind, n, engine).total_bytes
             if room is None or needed <= room:
-                yield point, found
+                yield point, estimate
 
 
-def _told(field: str, point: Point, one: Estimate) -> str:
-    interval = f"{seconds(one.low_s)} to {seconds(one.high_s)}"
-    return f"{_WORDS[field]} {getattr(point, field)} in {seconds(one.latency_s)}, 90 % interval {interval}"
+def _in_words(field: str, point: Point, estimate: Estimate) -> str:
+    interval = f"{seconds(estimate.low_s)} to {seconds(estimate.high_s)}"
+    latency = seconds(estimate.latency_s)
+    return f"{_WORDS[field]} {getattr(point, field)} in {latency}, 90 % interval {interval}"
 
 
 def _notes(files: Sequence[str], group: Sequence[Sample]) -> Iterator[str]:

@@ -82,8 +82,8 @@ def machine(sample: Sample) -> str:
 
 
 def _groups(cases: Cases, view: _View) -> Iterator[tuple[tuple[Any, ...], list[Sample]]]:
-    known = [sample for sample in cases.latest if sample.latency_s is not None]
-    for key, group in grouped(known, view.group_by).items():
+    timed = [sample for sample in cases.latest if sample.latency_s is not None]
+    for key, group in grouped(timed, view.group_by).items():
         if view.is_figure(group):
             yield key, group
 

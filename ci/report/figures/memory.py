@@ -20,14 +20,13 @@ _GB = 1e9
 def figures(cases: Cases) -> Iterator[Figure]:
     """A figure for each model, kind of device and pair of lengths with several batches in a curve."""
     for key, group in grouped(cases.latest, _place).items():
-        told = [sample for sample in group if sample.latency_s is None or _peak_bytes(sample) is not None]
+        usable = [sample for sample in group if sample.latency_s is None or _peak_bytes(sample) is not None]
         batches = grouped(group, machine).values()
-        if not told or all(len({sample.point.batch_size for sample in curve}) < 2 for curve in batches):
+        if not usable or all(len({sample.point.batch_size for sample in curve}) < 2 for curve in batches):
             continue
-        in_order = sorted(
-            group, key=lambda sample: sample.latency_s is None
-        )  # marks of what ran out lie on top
-        points = [found for sample in in_order for found in _points(sample)]
+        # marks of cases out of memory lie on top
+        in_order = sorted(group, key=lambda sample: sample.latency_s is None)
+        points = [point for sample in in_order for point in _points(sample)]
         if points:
             model, kind, first, last = key
             title = f"Memory over batch size: {model} on {kind}, input {first}, output {last}"
@@ -71,7 +70,7 @@ def _peak_bytes(sample: Sample) -> float | None:
 def _edge(group: Sequence[Sample]) -> list[dict[str, Any]]:
     """A line across the figure at the device's memory."""
     batches = [sample.point.batch_size for sample in group]
-    edge = next((found for sample in group if (found := memory_bytes(sample))), None)
+    edge = next((memory for sample in group if (memory := memory_bytes(sample))), None)
     if edge is None:
         return []
     label = f"{group[0].device} has {significant(edge / _GB)} GB"

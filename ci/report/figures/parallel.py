@@ -17,9 +17,9 @@ _HARDWARE = "speed-up / hardware, as a multiple of the one device's"
 
 def speed_ups(cases: Cases) -> Iterator[Figure]:
     """A figure for each model and pair of lengths with cases on several devices and on one."""
-    for key, group, found in _groups(cases):
-        points = tuple(_point(sample, base, 1.0) for sample, base in found)
-        lines = [*line("one", _across(found, 1.0), DASHED, "as fast as one device"), *_ideals(found)]
+    for key, group, compared in _groups(cases):
+        points = tuple(_point(sample, base, 1.0) for sample, base in compared)
+        lines = [*line("one", _across(compared, 1.0), DASHED, "as fast as one device"), *_ideals(compared)]
         title = "Speed-up over one device: {}, input {}, output {}".format(*key)
         name, notes = f"speed_up {' '.join(map(str, key))}", tuple(wins(group))
         yield Figure(SPEED_UP, name, title, "hardware", points, notes, tuple(lines))
@@ -27,13 +27,13 @@ def speed_ups(cases: Cases) -> Iterator[Figure]:
 
 def efficiencies(cases: Cases) -> Iterator[Figure]:
     """The same figures, with the speed-up divided by the hardware used."""
-    for key, _, found in _groups(cases):
+    for key, _, compared in _groups(cases):
         shares = [
-            (sample, base, share) for sample, base in found if (share := share_of_hardware(sample, base))
+            (sample, base, share) for sample, base in compared if (share := share_of_hardware(sample, base))
         ]
         if shares:
             points = tuple(_point(sample, base, 100 * share) for sample, base, share in shares)
-            lines = tuple(line("ideal", _across(found, 100.0), DASHED, "nothing lost"))
+            lines = tuple(line("ideal", _across(compared, 100.0), DASHED, "nothing lost"))
             title = "Efficiency of several devices: {}, input {}, output {}".format(*key)
             name = f"efficiency {' '.join(map(str, key))}"
             yield Figure(EFFICIENCY, name, title, "hardware", points, (_HARDWARE,), lines)
@@ -56,9 +56,9 @@ def _groups(cases: Cases) -> Iterator[tuple[tuple[str, int, int], list[Sample], 
         cases.latest, lambda sample: (sample.model, sample.point.input_len, sample.point.output_len)
     )
     for key, group in place.items():
-        found = pairs(group)
-        if len({sample.point.batch_size for sample, _ in found}) > 1:
-            yield key, group, found
+        compared = pairs(group)
+        if len({sample.point.batch_size for sample, _ in compared}) > 1:
+            yield key, group, compared
 
 
 def _point(sample: Sample, base: Sample, scale: float) -> dict[str, Any]:
@@ -67,13 +67,13 @@ def _point(sample: Sample, base: Sample, scale: float) -> dict[str, Any]:
     return point(sample, machine(sample), batch_size=sample.point.batch_size, value=value, low=low, high=high)
 
 
-def _across(found: Sequence[tuple[Sample, Sample]], y: float) -> list[tuple[float, float]]:
-    batches = [sample.point.batch_size for sample, _ in found]
+def _across(compared: Sequence[tuple[Sample, Sample]], y: float) -> list[tuple[float, float]]:
+    batches = [sample.point.batch_size for sample, _ in compared]
     return [(float(batch), y) for batch in (min(batches), max(batches))]
 
 
-def _ideals(found: Sequence[tuple[Sample, Sample]]) -> Iterator[dict[str, Any]]:
+def _ideals(compared: Sequence[tuple[Sample, Sample]]) -> Iterator[dict[str, Any]]:
     """A line for each number n of GPUs at the ideal speed-up, n."""
-    for n in sorted({sample.devices for sample, _ in found if sample.device != "cpu"}):
-        places = _across(found, float(n))
+    for n in sorted({sample.devices for sample, _ in compared if sample.device != "cpu"}):
+        places = _across(compared, float(n))
         yield from line(f"ideal {n}", places, DOTTED, f"{n} devices, nothing lost", at_left=True)

@@ -48,12 +48,12 @@ def spec(figure: Figure) -> dict[str, Any]:
 
 
 def _figures(cases: Cases, phase: _Phase) -> Iterator[Figure]:
-    known = [sample for sample in cases.latest if sample.latency_s and phase.seconds_of(sample)]
+    timed = [sample for sample in cases.latest if sample.latency_s and phase.seconds_of(sample)]
     over_batch = grouped(
-        known, lambda sample: (sample.model, sample.point.input_len, sample.point.output_len)
+        timed, lambda sample: (sample.model, sample.point.input_len, sample.point.output_len)
     )
     over_input = grouped(
-        known, lambda sample: (sample.model, sample.point.batch_size, sample.point.output_len)
+        timed, lambda sample: (sample.model, sample.point.batch_size, sample.point.output_len)
     )
     for along, fixed, groups in (("batch_size", "input", over_batch), ("input_len", "batch", over_input)):
         for (model, value, last), group in groups.items():
@@ -66,10 +66,10 @@ def _figure(phase: _Phase, model: str, group: Sequence[Sample], along: str, at: 
     for series, curve in grouped(group, machine).items():
         curve.sort(key=lambda sample: getattr(sample.point, along))
         for sample in curve:
-            found = phase.seconds_of(sample)
-            assert found is not None, "the group is of cases that have it"
-            low, high = (None if end is None else 1000 * end for end in (found.low, found.high))
-            values = {along: getattr(sample.point, along), "phase_ms": 1000 * found.value}
+            seconds = phase.seconds_of(sample)
+            assert seconds is not None, "the group is of cases that have it"
+            low, high = (None if end is None else 1000 * end for end in (seconds.low, seconds.high))
+            values = {along: getattr(sample.point, along), "phase_ms": 1000 * seconds.value}
             points.append(point(sample, series, **values, low_ms=low, high_ms=high))
         least = [
             (getattr(sample.point, along), bound) for sample in curve if (bound := phase.bound_s(sample))

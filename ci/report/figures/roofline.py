@@ -41,13 +41,13 @@ _NOTE = "of each device; a point's share of the roof above it is its % of the ph
 
 def figures(cases: Cases) -> Iterator[Figure]:
     """A figure for each kind of device, a colour a model; with too many cases, one for each of its models."""
-    known = [sample for sample in cases.latest if sample.latency_s is not None]
-    for kind, of_device in grouped(known, lambda sample: sample.kind).items():
+    timed = [sample for sample in cases.latest if sample.latency_s is not None]
+    for kind, of_device in grouped(timed, lambda sample: sample.kind).items():
         peaks = _peaks(of_device)
         is_much = len(of_device) > _MOST
         by_model = grouped(of_device, lambda sample: sample.model) if is_much else {"": of_device}
         for model, group in by_model.items():
-            points = tuple(found for sample in group for found in _points(sample))
+            points = tuple(point for sample in group for point in _points(sample))
             if points and peaks:
                 title = f"Roofline: {model} on {kind}" if model else f"Roofline: {kind}"
                 roofs = tuple(_roofs(peaks, points))
@@ -107,19 +107,19 @@ def _point(sample: Sample, phase: str, done: Done, seconds: Seconds) -> dict[str
 def _peaks(group: Sequence[Sample]) -> dict[str, Peaks]:
     """The peaks of one device, stated and measured, for each dtype that was measured."""
     by_dtype = grouped(group, lambda sample: product_dtype(sample) or "")
-    found: dict[str, Peaks | None] = {}
+    roofs: dict[str, Peaks | None] = {}
     for dtype, of_dtype in by_dtype.items():
         which = f" {dtype}" if len(by_dtype) > 1 else ""
         stated = next((peaks for sample in of_dtype if (peaks := peaks_of(sample, "stated"))), None)
         device = group[0].device
         if stated is None and dtype and device in library.names("hardware"):
             stated = stated_peaks(library.hardware(device), 1, dtype)
-        found[_STATED + which] = stated
-        found[_MEASURED + which] = median_peaks(
+        roofs[_STATED + which] = stated
+        roofs[_MEASURED + which] = median_peaks(
             [peaks for sample in of_dtype if (peaks := peaks_of(sample, "measured"))]
         )
-    known = {name: peaks for name, peaks in found.items() if peaks is not None}
-    return dict(sorted(known.items(), key=lambda item: item[0].startswith(_MEASURED)))
+    complete = {name: peaks for name, peaks in roofs.items() if peaks is not None}
+    return dict(sorted(complete.items(), key=lambda item: item[0].startswith(_MEASURED)))
 
 
 def _roofs(peaks: Mapping[str, Peaks], points: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -58,7 +58,7 @@ def spec(figure: Figure) -> dict[str, Any]:
         "labelExpr": f"({json.dumps(runs)})[datum.value]", "labelAngle": -40, "labelOverlap": True,
     }  # fmt: skip
     y = Axis("ratio", "latency / its median over the runs", AROUND, also=("low", "high"))
-    found = chart(
+    drawn = chart(
         figure,
         encoding,
         y.encoding(figure, "y"),
@@ -69,8 +69,8 @@ def spec(figure: Figure) -> dict[str, Any]:
         look_title="verdict",
     )
     changed = "datum.verdict === 'REGRESSED' || datum.verdict === 'IMPROVED'"
-    found["layer"][-1]["encoding"]["size"] = {"condition": {"test": changed, "value": 160}, "value": 55}
-    return found
+    drawn["layer"][-1]["encoding"]["size"] = {"condition": {"test": changed, "value": 160}, "value": 55}
+    return drawn
 
 
 def _place(sample: Sample) -> tuple[str, str, str, int, int]:
@@ -82,10 +82,10 @@ def _points(of_case: Sequence[Sample], judged: Judged, shown: dict[int, int]) ->
     ours = [
         (sample, run) for sample in of_case if (run := sample.history) and judged.places[id(run)] in shown
     ]
-    known = [value for sample, _ in ours if (value := _median_s(sample)) is not None]
-    if not known:
+    medians = [value for sample, _ in ours if (value := _median_s(sample)) is not None]
+    if not medians:
         return
-    middle, highest = statistics.median(known), max(known)
+    middle, highest = statistics.median(medians), max(medians)
     for sample, run in ours:
         median_s, ends = _median_s(sample), sample.record.latency_interval
         low, high = (None, None) if ends is None else (ends.low, ends.high)

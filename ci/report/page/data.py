@@ -14,7 +14,7 @@ from ci.report.read.samples import Curve, Sample, curves
 from fixtures.core.base.errors import InputError
 from fixtures.core.fields import defined, definition
 
-FACETS = ("model", "hardware", "engine", "suite", "sweep", "source")  # what the page can be filtered by
+FACETS = ("model", "hardware", "engine", "suite", "sweep", "source")  # the page's filters
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,16 @@ def page_data(samples: Sequence[Sample], drawings: Iterable[Drawing]) -> dict[st
     every = [(group, field) for group, fields in GROUPS.items() for field in fields]
     values = [[field.value(sample) for _, field in every] for sample in samples]
     texts = [[field.text(value) for (_, field), value in zip(every, row, strict=True)] for row in values]
-    known = [any(column) for column in zip(*texts, strict=True)] or [False] * len(every)
-    kept = [i for i, (_, field) in enumerate(every) if field.stands or known[i]]
-    columns = [i for i in kept if every[i][1].stands]
+    has_text = [any(column) for column in zip(*texts, strict=True)] or [False] * len(every)
+    used = [i for i, (_, field) in enumerate(every) if field.stands or has_text[i]]
+    columns = [i for i in used if every[i][1].stands]
     places = {(sample.case_id, sample.source): i for i, sample in enumerate(samples)}
     return {
         "facets": list(FACETS),
-        "fields": [_field(*every[i]) for i in kept],
+        "fields": [_field(*every[i]) for i in used],
         "cases": [
-            {"id": sample.case_id, "texts": [told[i] for i in kept], "values": [row[i] for i in columns]}
-            for sample, row, told in zip(samples, values, texts, strict=True)
+            {"id": sample.case_id, "texts": [written[i] for i in used], "values": [row[i] for i in columns]}
+            for sample, row, written in zip(samples, values, texts, strict=True)
         ],
         "curves": [_curve(curve, places) for curve in curves(samples) if curve.samples],
         "figures": [

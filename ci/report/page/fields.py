@@ -1,4 +1,4 @@
-"""What the page tells of a case, by groups: the rows of `fixtures.core.fields`, and what is no record's."""
+"""The fields of a case on the page, by groups: rows of `fixtures.core.fields`, and fields of no record."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def _of_row(row: rows.Field) -> Field:
     in_table = rows.PAGE in stands
 
     def value(sample: Sample) -> Any:
-        found = _OF_SAMPLE[row.name](sample) if row.name in _OF_SAMPLE else row.value(sample.record)
-        return found if row.numeric else _short(found)
+        raw = _OF_SAMPLE[row.name](sample) if row.name in _OF_SAMPLE else row.value(sample.record)
+        return raw if row.numeric else _short(raw)
 
     return Field(
         row.name,

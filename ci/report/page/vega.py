@@ -1,6 +1,6 @@
 """Writes Vega, Vega-Lite and Vega-Embed as one script, which sets window.vegaEmbed.
 
-A program of its own, as vl-convert takes 2 s for it and lets nothing else of its process run meanwhile.
+A program of its own: vl-convert takes 2 s and blocks its process meanwhile.
 """
 
 import sys

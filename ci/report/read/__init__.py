@@ -1,1 +1,1 @@
-"""What histories have in them: samples, curves, and what is worked out of them for figures and pages."""
+"""Samples and curves from histories, and what figures and pages derive from them."""

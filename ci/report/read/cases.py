@@ -23,7 +23,7 @@ from fixtures.core.spec.case import (
 )
 from fixtures.core.spec.engine_kinds import KINDS
 
-_LONGEST = 2**22  # tokens of a sequence: each decode step is summed up
+_LONGEST = 2**22  # tokens of a sequence: the work sums every decode step
 
 
 class Seconds(NamedTuple):
@@ -58,8 +58,8 @@ def case_of(sample: Sample) -> Case | None:
 
 def product_dtype(sample: Sample) -> str | None:
     """The dtype of the engine's matrix products; None if the record does not say."""
-    found = sample.record.case.engine.product_dtype
-    return found if found in DTYPE_BYTES else None
+    dtype = sample.record.case.engine.product_dtype
+    return dtype if dtype in DTYPE_BYTES else None
 
 
 def counts_of(case: Case | None) -> Counts | None:
@@ -88,18 +88,18 @@ def work_of(sample: Sample, case: Case | None) -> Work | None:
 
 def processors(group: Sequence[Sample]) -> list[str]:
     """A note that names the CPUs of these samples; empty for other devices."""
-    found = dict.fromkeys(name for sample in group if (name := processor(sample)))
-    return [f"measured on {'; '.join(found)}"] if found else []
+    names = dict.fromkeys(name for sample in group if (name := processor(sample)))
+    return [f"measured on {'; '.join(names)}"] if names else []
 
 
 def peaks_of(sample: Sample, which: str) -> Peaks | None:
     """The peaks of one device in a record; `which` is "measured" or "stated"."""
     peaks = (sample.record.limits or Limits()).peaks
     rates = peaks.measured if which == "measured" else peaks.stated
-    found = (rates or Rates()).both
-    if found is None:
+    both = (rates or Rates()).both
+    if both is None:
         return None
-    return Peaks(found.flops_per_s / sample.machines, found.bandwidth_bytes_per_s / sample.machines)
+    return Peaks(both.flops_per_s / sample.machines, both.bandwidth_bytes_per_s / sample.machines)
 
 
 def median_peaks(several: Sequence[Peaks]) -> Peaks | None:
@@ -138,5 +138,5 @@ def tpot_of(sample: Sample) -> Seconds | None:
 
 
 def _with_interval(value: float, rounds: Sequence[float]) -> Seconds:
-    found = median_interval(rounds)
-    return Seconds(value) if found is None else Seconds(value, found.low, found.high)
+    interval = median_interval(rounds)
+    return Seconds(value) if interval is None else Seconds(value, interval.low, interval.high)

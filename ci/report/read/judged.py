@@ -1,4 +1,4 @@
-"""The gate's verdicts on each run, judged by the runs before it; worked out a run at a time."""
+"""The gate's verdicts on each run, judged by the runs before it, run by run on demand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ci.gate.verdicts import judge
 from ci.report.read.samples import Sample
 from fixtures.core.store.history import History
 
-BEFORE = 10  # runs that a run is judged by, the newest of those before it that have a case of it
+BEFORE = 10  # runs to judge a run by: the newest earlier ones that share a case with it
 
 
 @dataclass
@@ -17,8 +17,8 @@ class Judged:
     """Runs, the oldest first, and their verdicts so far: index of the run -> case id -> verdict."""
 
     runs: Sequence[History]
-    ids: Mapping[int, set[str]]  # of a run, by its id(), those of its cases, models of one name apart
-    _found: dict[int, dict[str, str]] = field(default_factory=dict)
+    ids: Mapping[int, set[str]]  # id() of a run -> ids of its cases, distinct for each model
+    _verdicts: dict[int, dict[str, str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, samples: Iterable[Sample]) -> Judged:
@@ -32,15 +32,15 @@ class Judged:
         return cls(sorted(runs.values(), key=lambda run: (run.taken, run.file.name)), ids)
 
     def __post_init__(self) -> None:
-        """The place of each run, so that none is looked for twice."""
+        """Index the runs by id()."""
         self.places = {id(run): place for place, run in enumerate(self.runs)}
 
     def verdict(self, run: History, case_id: str) -> str | None:
         """The verdict in one word; None if no earlier run has a case of this run."""
         place = self.places[id(run)]
-        if place not in self._found:
+        if place not in self._verdicts:
             ours = self.ids[id(run)]
             before = [earlier for earlier in self.runs[:place] if self.ids[id(earlier)] & ours][-BEFORE:]
             verdicts = judge([run], before) if before else []
-            self._found[place] = {judged.case_id: str(judged.word) for judged in verdicts}
-        return self._found[place].get(case_id)
+            self._verdicts[place] = {judged.case_id: str(judged.word) for judged in verdicts}
+        return self._verdicts[place].get(case_id)

@@ -30,15 +30,15 @@ def predicted_latencies(group: Sequence[Sample]) -> list[tuple[Sample, float]]:
     with such engines on such devices; a case is left out of its own prediction. Cases that are predicted not
     to fit get none.
     """
-    known = [run for sample in group if (run := seen(sample.record)) is not None]
-    found = []
+    measured = [run for sample in group if (run := seen(sample.record)) is not None]
+    predictions = []
     for sample in group:
         case = case_of(sample)
         work = work_of(sample, case)
         if case is None or work is None:
             continue
         own = recorded_id(sample)
-        past = Past(tuple(run for run in known if run.case_id != own))
+        past = Past(tuple(run for run in measured if run.case_id != own))
         peaks, _ = past.peaks(case.hardware, case.devices, case.engine.product_dtype)
         share, by = past.efficiency(case)
         room, needed = room_bytes(case.hardware, case.devices), predicted_bytes(sample)
@@ -46,5 +46,5 @@ def predicted_latencies(group: Sequence[Sample]) -> list[tuple[Sample, float]]:
             continue
         if room is not None and needed is not None and needed > room:
             continue
-        found.append((sample, bound(case.point, case.engine.use_cache, work, peaks).total_s / share))
-    return found
+        predictions.append((sample, bound(case.point, case.engine.use_cache, work, peaks).total_s / share))
+    return predictions

@@ -1,4 +1,4 @@
-"""Cases of histories as points, and the points of one model, machine and pair of lengths as a curve."""
+"""Samples, the cases of histories, and curves, the samples of one model, machine and pair of lengths."""
 
 from __future__ import annotations
 
@@ -84,15 +84,15 @@ def read_samples(paths: Iterable[Path]) -> list[Sample]:
 
 def of_histories(histories: Iterable[History]) -> list[Sample]:
     """The cases of all runs in order; names distinguish cases of different CPUs, and different models."""
-    found = [sample for history in histories for sample in of_history(history)]
-    names = [processor(sample) for sample in found]
+    samples = [sample for history in histories for sample in of_history(history)]
+    names = [processor(sample) for sample in samples]
     if len(set(names) - {None}) > 1:
-        found = [
-            sample if name is None else _on(sample, name) for sample, name in zip(found, names, strict=True)
+        samples = [
+            sample if name is None else _on(sample, name) for sample, name in zip(samples, names, strict=True)
         ]
-    told = suffixes([sample.record.identity for sample in found])
+    added = suffixes([sample.record.identity for sample in samples])
     return [
-        _of_model(sample, suffix) if suffix else sample for sample, suffix in zip(found, told, strict=True)
+        _of_model(sample, suffix) if suffix else sample for sample, suffix in zip(samples, added, strict=True)
     ]
 
 
@@ -127,7 +127,7 @@ def _of_model(sample: Sample, suffix: str) -> Sample:
 
 def of_history(history: History) -> list[Sample]:
     """The cases of a run, those that ran out of memory last; incomplete cases are left out."""
-    found = [
+    samples = [
         _sample(sample.record, sample.seconds, history)
         for sample in history.measured
         if sample.record.latency_mean_s is not None
@@ -141,8 +141,8 @@ def of_history(history: History) -> list[Sample]:
                 provenance=outcome.provenance,
                 sweeps=outcome.sweeps,
             )
-            found.append(_sample(of_case, (), history, outcome))
-    return [sample for sample in found if sample is not None]
+            samples.append(_sample(of_case, (), history, outcome))
+    return [sample for sample in samples if sample is not None]
 
 
 def _sample(
@@ -174,12 +174,12 @@ def _sample(
 
 def newest(samples: Iterable[Sample]) -> list[Sample]:
     """The newest sample of each case and source; the fastest would promise too much."""
-    found: dict[tuple[str, str], Sample] = {}
+    latest: dict[tuple[str, str], Sample] = {}
     for sample in samples:
         key = (sample.case_id, sample.source)
-        if key not in found or sample.taken >= found[key].taken:
-            found[key] = sample
-    return list(found.values())
+        if key not in latest or sample.taken >= latest[key].taken:
+            latest[key] = sample
+    return list(latest.values())
 
 
 def curves(samples: Iterable[Sample]) -> list[Curve]:
@@ -190,18 +190,18 @@ def curves(samples: Iterable[Sample]) -> list[Curve]:
         groups.setdefault((sample.model, sample.hardware, sample.engine, *lengths, sample.source), []).append(
             sample
         )
-    found = []
+    result = []
     for key, group in groups.items():
         group.sort(key=lambda sample: sample.point.batch_size)
         with_number = tuple(sample for sample in group if sample.latency_s is not None)
         ran_out = tuple(sample.point.batch_size for sample in group if sample.latency_s is None)
-        found.append(Curve(*key, with_number, ran_out))
-    return found
+        result.append(Curve(*key, with_number, ran_out))
+    return result
 
 
 def grouped(samples: Iterable[Sample], by: Callable[[Sample], Key]) -> dict[Key, list[Sample]]:
     """Samples by a key, in the order in which they first appear."""
-    found: dict[Key, list[Sample]] = {}
+    groups: dict[Key, list[Sample]] = {}
     for sample in samples:
-        found.setdefault(by(sample), []).append(sample)
-    return found
+        groups.setdefault(by(sample), []).append(sample)
+    return groups

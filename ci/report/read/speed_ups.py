@@ -13,13 +13,13 @@ from fixtures.core.result.scaling import efficiency, speed_up
 
 def pairs(samples: Sequence[Sample]) -> list[tuple[Sample, Sample]]:
     """Each case on several devices, with the case on one device that its speed-up is relative to."""
-    found = []
+    result = []
     for of_work in grouped([sample for sample in samples if sample.latency_s is not None], _work).values():
         for sample in of_work:
             base = _single(of_work, _engine_kind(sample)) if sample.devices > 1 else None
             if base is not None:
-                found.append((sample, base))
-    return found
+                result.append((sample, base))
+    return result
 
 
 def gain(sample: Sample, base: Sample) -> Seconds:
@@ -46,10 +46,12 @@ def wins(group: Sequence[Sample]) -> Iterator[str]:
     several = [sample for sample in group if sample.devices > 1]
     for kind, engine, source in grouped(several, lambda sample: (sample.kind, sample.engine, sample.source)):
         alike = [sample for sample in group if (sample.kind, sample.source) == (kind, source)]
-        found = _by_number(alike, engine)
-        said = [_said(few, many, found[few], found[many]) for few, many in pairwise(sorted(found))]
-        if said:
-            yield f"{kind} {engine} ({source}): {', '.join(said)}"
+        latencies = _by_number(alike, engine)
+        clauses = [
+            _clause(few, many, latencies[few], latencies[many]) for few, many in pairwise(sorted(latencies))
+        ]
+        if clauses:
+            yield f"{kind} {engine} ({source}): {', '.join(clauses)}"
 
 
 def first_win(few: Mapping[int, Seconds], many: Mapping[int, Seconds]) -> int | None:
@@ -58,12 +60,12 @@ def first_win(few: Mapping[int, Seconds], many: Mapping[int, Seconds]) -> int | 
     Both arguments map batch sizes to latencies; only batches that both have count. A latency is faster if its
     interval lies below the other's; if either has no interval, the means decide.
     """
-    found = None
+    first = None
     for batch in sorted(few.keys() & many.keys(), reverse=True):
         if not _is_faster(many[batch], few[batch]):
             break
-        found = batch
-    return found
+        first = batch
+    return first
 
 
 def _is_faster(ours: Seconds, theirs: Seconds) -> bool:
@@ -72,26 +74,26 @@ def _is_faster(ours: Seconds, theirs: Seconds) -> bool:
     return ours.high < theirs.low
 
 
-def _said(few: int, many: int, of_few: Mapping[int, Seconds], of_many: Mapping[int, Seconds]) -> str:
+def _clause(few: int, many: int, of_few: Mapping[int, Seconds], of_many: Mapping[int, Seconds]) -> str:
     batch, both = first_win(of_few, of_many), of_few.keys() & of_many.keys()
     if not both:
         return f"{many} and {few} have no batch in common"
     if batch is None:
         return f"{many} not surely faster than {few}"
-    said = f"{many} win over {few} " + ("at every batch" if batch == min(both) else f"from batch {batch} on")
+    text = f"{many} win over {few} " + ("at every batch" if batch == min(both) else f"from batch {batch} on")
     alone = [str(size) for size in sorted(of_many) if size > max(of_few)]
-    return f"{said} (alone at {', '.join(alone)})" if alone else said
+    return f"{text} (alone at {', '.join(alone)})" if alone else text
 
 
 def _by_number(samples: Sequence[Sample], engine: str) -> dict[int, dict[int, Seconds]]:
     """Devices -> batch -> latency; for one device, of the cases that speed-ups are relative to."""
-    found: dict[int, dict[int, Seconds]] = {}
+    latencies: dict[int, dict[int, Seconds]] = {}
     ours = [sample for sample in samples if sample.engine == engine and sample.devices > 1]
     for sample in [*ours, *(base for sample, base in pairs(samples) if sample.engine == engine)]:
         latency = latency_of(sample)
         if latency is not None:
-            found.setdefault(sample.devices, {})[sample.point.batch_size] = latency
-    return found
+            latencies.setdefault(sample.devices, {})[sample.point.batch_size] = latency
+    return latencies
 
 
 def _work(sample: Sample) -> tuple[Any, ...]:
@@ -105,7 +107,7 @@ def _single(of_work: Sequence[Sample], kind: str) -> Sample | None:
     """The case on one device with an engine of this kind, else with hf."""
     single = [sample for sample in of_work if sample.devices == 1]
     of_kinds = ([sample for sample in single if _engine_kind(sample) == wanted] for wanted in (kind, "hf"))
-    return next((found[0] for found in of_kinds if found), None)
+    return next((candidates[0] for candidates in of_kinds if candidates), None)
 
 
 def _engine_kind(sample: Sample) -> str:
