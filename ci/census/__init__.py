@@ -1,1 +1,1 @@
-"""Which causal types of transformers this suite measures, plans and splits: all of them tried, small."""
+"""Tries which causal types of transformers this suite measures, plans and splits, with small models."""

@@ -1,14 +1,14 @@
-"""Try every causal type of the installed transformers, small, with the suite's own engines.
+"""Tries a small model of every causal type of the installed transformers with the suite's engines.
 
-python -m ci.census                         try what has not been tried with the installed versions
+python -m ci.census                         try what the installed versions have not tried
 python -m ci.census --only llama,phi3       try only these types
 python -m ci.census --engines hf,hf_tp      try only these engines
 python -m ci.census --again                 try again what has been tried
 python -m ci.census --check                 check that README.md and yamls/splits.json match the findings
 
 Findings go into census.json beside this file, a type at a time, so a stopped sweep continues where it was.
-README.md's table and yamls/splits.json are made from it. Exit codes: 0 done, or current; 1 not current, or
-stopped; 4 bad input.
+README.md's table and yamls/splits.json are made from it. Exit codes: 0 done, or current; 1 stopped, or not
+current; 4 bad input.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def main(arguments: Sequence[str]) -> int:
     option = parser.parse_args(arguments)
     try:
         types = mapped_types()
-        wanted = _chosen(option.only, types, "causal type") if option.only else types
-        engines = _chosen(option.engines, ENGINES, "engine of the census")
+        wanted = _chosen(option.only, types, "a causal type") if option.only else types
+        engines = _chosen(option.engines, ENGINES, "an engine of the census")
         if option.jobs < 1:
             raise InputError(f"--jobs {option.jobs}: write a number of at least 1")
     except InputError as error:
@@ -59,12 +59,12 @@ def main(arguments: Sequence[str]) -> int:
     return _sweep(types, wanted, engines, option.jobs, option.again)
 
 
-def _chosen(text: str, known: Sequence[str], what: str) -> list[str]:
-    """The names in a list; raises InputError for one that is not known."""
+def _chosen(text: str, choices: Sequence[str], what: str) -> list[str]:
+    """The names in a list; raises InputError for an unknown name."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
-        if name not in known:
-            raise InputError(f"{name!r} is no {what}; {one_of(name, known)}")
+        if name not in choices:
+            raise InputError(f"{name!r} is not {what}; {one_of(name, choices)}")
     return names
 
 
@@ -73,7 +73,7 @@ def _sweep(
 ) -> int:
     from ci.census.sweep import sweep
 
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # more are of no use to models as small as these
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # such small models gain nothing from more
     census = Census()
     census.begin()
     census.keep(types)
@@ -95,18 +95,16 @@ def _check(types: Sequence[str]) -> int:
     census = Census()
     stale = []
     if census.versions != installed():
-        stale.append(f"{FILE.name} is of {census.versions}, installed is {installed()}")
+        stale.append(f"{FILE.name} was made with {census.versions}; installed: {installed()}")
     missing = [name for name in types if any(not census.has(name, engine) for engine in ENGINES)]
     gone = sorted(set(census.types) - set(types))
     if missing or gone:
-        stale.append(
-            f"{FILE.name} lacks {missing or 'nothing'}, and has {gone or 'nothing'} that is no causal type"
-        )
+        stale.append(f"{FILE.name} lacks {missing or 'nothing'}; not causal types: {gone or 'none'}")
     if not TRIED.is_file() or TRIED.read_text(encoding="utf-8") != splits(census):
-        stale.append(f"{TRIED.name} is not what {FILE.name} gives")
+        stale.append(f"{TRIED.name} does not match {FILE.name}")
     readme = README.read_text(encoding="utf-8")
     if readme != with_table(readme, census):
-        stale.append(f"{README.name} is not what {FILE.name} gives")
+        stale.append(f"{README.name} does not match {FILE.name}")
     for line in stale:
         print(f"census: {line}; run python -m ci.census", file=sys.stderr)
     return 1 if stale else 0

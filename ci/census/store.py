@@ -15,10 +15,8 @@ from fixtures.core.spec.splitting import TRIED, release
 FILE = Path(__file__).with_name("census.json")
 ENGINES = ("hf", "deepspeed", "hf_tp")
 PACKAGES = ("transformers", "torch", "deepspeed")
-_OF = {
-    "hf_tp": ("transformers", "torch"),
-    "deepspeed": ("transformers", "deepspeed"),
-}  # what a split depends on
+# the libraries that a split depends on
+_OF = {"hf_tp": ("transformers", "torch"), "deepspeed": ("transformers", "deepspeed")}
 
 NOT_RUN = "hf does not run it"
 
@@ -31,7 +29,7 @@ def installed() -> dict[str, str | None]:
 
 
 class Census:
-    """The findings in a file, and the versions that they were made with."""
+    """The findings of a file, and their versions."""
 
     def __init__(self, file: Path = FILE) -> None:
         self._file = file
@@ -51,7 +49,7 @@ class Census:
         return engine in self.types.get(model_type, {})
 
     def runs(self, model_type: str) -> bool:
-        """Whether hf measured the type, as it is or as a decoder; True if that has not been tried."""
+        """Whether hf measured the type, as it is or as a decoder; True if not tried."""
         hf = self.types.get(model_type, {}).get("hf")
         return hf is None or "measured" in (hf["outcome"], hf.get("as_decoder"))
 
@@ -79,14 +77,14 @@ def splits(census: Census) -> str:
 
 
 def _of(census: Census, engine: str) -> dict[str, Any]:
-    found: Mapping[str, Mapping[str, Any]] = {
+    findings: Mapping[str, Mapping[str, Any]] = {
         name: of_type[engine] for name, of_type in sorted(census.types.items()) if engine in of_type
     }
     return {
         "versions": {package: census.versions.get(package) for package in _OF[engine]},
-        "works": [name for name, finding in found.items() if finding["outcome"] == "works"],
+        "works": [name for name, finding in findings.items() if finding["outcome"] == "works"],
         "cannot": {
-            name: finding["reason"] for name, finding in found.items() if finding["outcome"] == "cannot"
+            name: finding["reason"] for name, finding in findings.items() if finding["outcome"] == "cannot"
         },
     }
 

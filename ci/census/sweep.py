@@ -1,4 +1,4 @@
-"""Tries every type with every engine: measured, refused or failed, with bound and plan; split, or why not."""
+"""Tries every type with every engine, and finds its outcome, bound, plan and split."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def _work(census: Census, engine: str, todo: queue.SimpleQueue[str], say: Say) -
                 else:
                     finding = find(name, engine, workers, Path(folder))
                 census.note(name, engine, finding)
-                said = in_one_line(f"{finding['outcome']} {finding.get('reason') or ''}")
-                say(f"{name} {engine} {time.monotonic() - start:.1f} s: {said}")
+                line = in_one_line(f"{finding['outcome']} {finding.get('reason') or ''}")
+                say(f"{name} {engine} {time.monotonic() - start:.1f} s: {line}")
     finally:
         workers.close()
 
@@ -81,8 +81,8 @@ def find(model_type: str, engine: str, workers: trying.Workers, folder: Path) ->
         model = switched
     if engine != "hf":
         return trying.split(model, engine, workers, folder)
-    found = trying.measured(model, workers)
-    return {**found, **refused, "as_decoder": found["outcome"]} if refused else found
+    finding = trying.measured(model, workers)
+    return {**finding, **refused, "as_decoder": finding["outcome"]} if refused else finding
 
 
 def _switched(keys: dict[str, Any], folder: Path) -> ModelSpec | None:

@@ -25,17 +25,19 @@ def counts(census: Census) -> str:
     measured = [finding for finding in hf if finding["outcome"] == "measured"]
     switched = sum(finding.get("as_decoder") == "measured" for finding in hf)
     lines = [
-        f"{len(census.types)} causal types: {outcomes['measured']} are measured, {outcomes['refused']} are "
-        f"refused, of which {switched} are measured once a switch of the config makes decoders of them, "
-        f"{outcomes['failed']} fail. Of those measured, {sum(not one['bound'] for one in measured)} have a "
-        f"bound, {sum(one['planned'] for one in measured)} a plan."
+        f"{len(census.types)} causal types: {outcomes['measured']} measured, {outcomes['refused']} refused "
+        f"({switched} of them measured as decoders, by a switch of their config), "
+        f"{outcomes['failed']} failed. "
+        f"Of those measured, {sum(not finding['bound'] for finding in measured)} have a bound, "
+        f"{sum(finding['planned'] for finding in measured)} a plan."
     ]
     for engine in ENGINES[1:]:
-        found = Counter(of[engine]["outcome"] for of in census.types.values() if engine in of)
+        splits = Counter(of[engine]["outcome"] for of in census.types.values() if engine in of)
+        unknown = sum(splits.values()) - splits["works"] - splits["cannot"] - splits["no plan"]
         lines.append(
-            f"`{engine}` over two devices: {found['works']} work, {found['cannot']} cannot be split"
-            + (f", {found['no plan']} have no plan" if engine == "hf_tp" else "")
-            + f", {sum(found.values()) - found['works'] - found['cannot'] - found['no plan']} are not known."
+            f"`{engine}` over two devices: {splits['works']} work, {splits['cannot']} cannot be split"
+            + (f", {splits['no plan']} have no plan" if engine == "hf_tp" else "")
+            + f", {unknown} are unknown."
         )
     made = ", ".join(f"{package} {version}" for package, version in census.versions.items())
     return "\n\n".join([*lines, f"Made on {census.date} with {made}."])

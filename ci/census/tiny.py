@@ -1,6 +1,6 @@
-"""A small model of every causal type: the size fields of its config class, small and fitting together.
+"""Makes a small model of every causal type, by small and consistent size fields of its config class.
 
-A type's other fields stay as its class has them, so that a small model has the layers, the attention and the
+The other fields keep the defaults of the class, so that a small model has the layers, the attention and the
 routing of a large one.
 """
 
@@ -13,7 +13,7 @@ VOCABULARY = 640
 CONTEXT = 320
 _WIDTH, _INNER, LAYERS = 128, 512, 2
 
-# small value -> the fields that it is for, whatever class has them
+# small value -> the fields that get it, in any class
 _FIELDS: dict[int, str] = {
     VOCABULARY: "vocab_size vocab_size_per_layer_input decoder_vocab_size unpadded_vocab_size "
     "audio_vocab_size encoder_hash_byte_group_vocab pronunciation_vocab_size shape_vocab_size",
@@ -60,7 +60,7 @@ _KINDS = ("layer_types", "mlp_layer_types", "layers_block_type")
 
 
 def _own(model_type: str, layers: int) -> dict[str, Any]:
-    """What a type's own rules ask for beside that."""
+    """Further keys that a type needs."""
     rules: dict[str, dict[str, Any]] = {
         "bamba": {"attn_layer_indices": [1]},
         "cohere_compass_text": {
@@ -94,7 +94,7 @@ def _own(model_type: str, layers: int) -> dict[str, Any]:
     return rules.get(model_type, {})
 
 
-# What makes a decoder of a type that is none by itself, where its config has these switches.
+# Switches of a config that turn a type into a decoder.
 DECODER = {"is_decoder": True, "is_encoder_decoder": False, "causal": True, "attn_type": "uni"}
 
 
@@ -107,7 +107,7 @@ def as_decoder(keys: dict[str, Any], config_class: Any) -> dict[str, Any]:
 def tiny(config_class: Any, layers: int = LAYERS) -> dict[str, Any]:
     """The keys of a small config of this class, `model_type` first and nested configs included.
 
-    It has so many layers, an even number, or more where the class has more kinds of them.
+    It has `layers` layers, an even number, or more if the class has more kinds of layers.
     """
     keys: dict[str, Any] = {"model_type": config_class.model_type}
     for field in dataclasses.fields(config_class):
@@ -117,7 +117,7 @@ def tiny(config_class: Any, layers: int = LAYERS) -> dict[str, Any]:
             keys[field.name] = layers
         elif field.name.endswith(("_token_id", "_token_index")) and _beyond(field.default):
             keys[field.name] = 1
-    if "kv_lora_rank" in keys and "num_key_value_heads" in keys:  # keys are made for each head of queries
+    if "kv_lora_rank" in keys and "num_key_value_heads" in keys:  # each query head has its own keys
         keys["num_key_value_heads"] = SIZES["num_attention_heads"]
     for name, nested in _nested(config_class).items():
         keys[name] = tiny(nested, layers)
@@ -128,30 +128,30 @@ def tiny(config_class: Any, layers: int = LAYERS) -> dict[str, Any]:
 
 
 def _nested(config_class: Any) -> dict[str, Any]:
-    """The classes of the configs within a config, as its default has them."""
+    """The classes of the configs nested in a default config."""
     if not config_class.sub_configs:
         return {}
     large = config_class()
-    found = {name: type(getattr(large, name, None)) for name in config_class.sub_configs}
-    return {name: nested for name, nested in found.items() if dataclasses.is_dataclass(nested)}
+    configs = {name: type(getattr(large, name, None)) for name in config_class.sub_configs}
+    return {name: nested for name, nested in configs.items() if dataclasses.is_dataclass(nested)}
 
 
 def _kinds(config_class: Any, layers: int) -> dict[str, Any]:
-    """A layer of each kind, in turn."""
+    """Keys for a layer of each kind, in turn."""
     fields = {field.name for field in dataclasses.fields(config_class)}
     if not fields & set(_KINDS):
         return {}
     large = config_class()
     lists = {name: list(dict.fromkeys(getattr(large, name, None) or ())) for name in _KINDS if name in fields}
     most = max(layers, *map(len, lists.values()))
-    found: dict[str, Any] = {"num_hidden_layers": most} if most > layers else {}
+    keys: dict[str, Any] = {"num_hidden_layers": most} if most > layers else {}
     for name, kinds in lists.items():
         if len(kinds) > 1:
-            found[name] = [kinds[i % len(kinds)] for i in range(most)]
-    return found
+            keys[name] = [kinds[i % len(kinds)] for i in range(most)]
+    return keys
 
 
 def _beyond(default: Any) -> bool:
-    """A token's id, or one of a list, that the small vocabulary has not."""
+    """Whether a token's id, or one of a list, is outside the small vocabulary."""
     ids = default if isinstance(default, list | tuple) else [default]
     return any(isinstance(token, int) and token >= VOCABULARY for token in ids)

@@ -1,4 +1,4 @@
-"""Tries a small model with an engine, by the suite's own functions, in processes that may crash."""
+"""Tries a small model with an engine through the suite's own functions, in processes that may crash."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from fixtures.measure.prompts import make_prompts
 
 POINT = Point(2, 10, 8)
 SEED = 17
-SPLIT_LAYERS = 6  # so that no single matrix is much of a model, as in a large one: such may stay whole
-MUCH_WHOLE = 75  # % of the bytes: more than a tower for images has in a large model
-STEP_S = 300.0  # that a step of a small model may take; the first one compiles DeepSpeed's operator
+SPLIT_LAYERS = 6  # enough that no single matrix is much of the model, as in a large one
+MUCH_WHOLE = 75  # % of the bytes; the image tower of a large model has less
+STEP_S = 300.0  # for a step of a small model; the first compiles DeepSpeed's operator
 _HF = EngineSpec("hf")  # as a user measures
-_EXACT = "float32"  # a split model's tokens are those of the whole one in this dtype
+_EXACT = "float32"  # in this dtype a split model makes the tokens of the whole one
 _FAILURES = (CannotLoad, WorkNotDone, OutOfMemory, RankFailed)
 
 Finding = dict[str, Any]
@@ -41,14 +41,14 @@ class Workers:
         self._processes: Processes | None = None
 
     def ask(self, name: str, *arguments: Any) -> Any:
-        """The first one's answer; raises what an engine does."""
+        """The first process's answer; raises what an engine raises."""
         if self._processes is None or not self._processes.alive:
             self.close()
             self._processes = Processes(self._start, self._limits)
         return self._processes.ask(name, *arguments)[0]
 
     def close(self) -> None:
-        """End them."""
+        """End the processes."""
         if self._processes is not None:
             self._processes.close()
         self._processes = None
@@ -68,7 +68,7 @@ def without_place(text: str) -> str:
 
 
 def measured(model: ModelSpec, workers: Workers) -> Finding:
-    """A case of one device from load to a verified call, in bf16; and what of its work can be counted."""
+    """A case on one device in bf16, from load to a verified call, and whether its work can be counted."""
     case = Case(model, library.hardware("cpu"), 1, _HF, POINT)
     try:
         facts = _load(workers, case)
@@ -81,10 +81,10 @@ def measured(model: ModelSpec, workers: Workers) -> Finding:
 
 
 def split(model: ModelSpec, kind: str, workers: Workers, folder: Path) -> Finding:
-    """The model over two ranks, against itself in one process: it works where the tokens are the same.
+    """Compare the model over two ranks with itself in one process; it works if the tokens are equal.
 
-    Where they are not, once more with weights of a checkpoint: random ones of a whole matrix and of a split
-    one are the same only where the architecture fills it with normal values.
+    If not, compare again with a checkpoint's weights: random weights of a whole and a split matrix are equal
+    only if the architecture fills it with normal values.
     """
     whole = Case(model, library.hardware("cpu"), 1, EngineSpec("hf_fp32", dtype=_EXACT), POINT)
     halves = Case(model, library.hardware("cpu"), 2, EngineSpec(f"{kind}_fp32", kind, _EXACT), POINT)
@@ -93,7 +93,7 @@ def split(model: ModelSpec, kind: str, workers: Workers, folder: Path) -> Findin
     try:
         facts = _load(workers, halves)
         tokens = _generate(workers, facts)
-    except (OutOfMemory, RankFailed) as error:  # of this run, perhaps: a type is not refused for it
+    except (OutOfMemory, RankFailed) as error:  # perhaps of this run only
         return {"outcome": "failed", "reason": str(error)}
     except (CannotLoad, WorkNotDone) as error:
         reason = re.sub(r"^rank \d+: ", "", str(error)).removesuffix(f"; {works_instead(halves)}")
@@ -128,8 +128,7 @@ def _with_weights(model: ModelSpec, folder: Path) -> ModelSpec:
 def _is_of_type(reason: str, case: Case) -> bool:
     """Whether a larger model of the type could not be split either.
 
-    Where little of the small one stays whole, it is to be seen how little that is of another one; experts are
-    most of any.
+    If little of the small model stays whole, the share in a larger one is unknown; experts are most of any.
     """
     whole = re.search(r"matrices are whole on a rank, (\d+)% of the model", reason)
     if whole is not None:
@@ -143,7 +142,7 @@ def _load(workers: Workers, case: Case) -> Finding:
 
 
 def _generate(workers: Workers, facts: Finding) -> list[list[int]]:
-    """The tokens of one checked and one more call."""
+    """The tokens of a call, after a checked call."""
     workers.ask("prepare", make_prompts(POINT, facts["vocab_size"], SEED), POINT.output_len)
     workers.ask("check")
     workers.ask("timed")

@@ -1,1 +1,1 @@
-"""What generates parts of the READMEs."""
+"""Commands that generate parts of the READMEs."""

@@ -1,7 +1,7 @@
-"""The table of metrics in fixtures/core/README.md, made of the docstrings that define them.
+"""Writes the table of metrics in fixtures/core/README.md from the docstrings that define them.
 
 python -m ci.docs.definitions          write the table
-python -m ci.docs.definitions --check  exit code 1 where it is not current
+python -m ci.docs.definitions --check  exit code 1 if it is not current
 """
 
 from __future__ import annotations

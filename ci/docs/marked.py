@@ -1,4 +1,4 @@
-"""The part of a README that a command makes: it stands between two marks, and is written or checked."""
+"""Writes or checks the part of a README that a command makes, between two marks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Marked:
 
     @property
     def end(self) -> str:
-        """The mark after it."""
+        """The mark after the part."""
         return f"<!-- end of {self.name} -->"
 
     def within(self, readme: str, text: str) -> str:

@@ -1,7 +1,7 @@
-"""The tables of ci/physics/README.md, made of yamls/physics.
+"""Writes the tables of ci/physics/README.md from yamls/physics.
 
 python -m ci.docs.physics          write them
-python -m ci.docs.physics --check  exit code 1 where they are not current
+python -m ci.docs.physics --check  exit code 1 if they are not current
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The figures that README shows, made of the histories in ci/histories and ci/baselines.
+"""Draws the figures of README from the histories in ci/histories and ci/baselines.
 
 python -m ci.docs.readme          write them into ci/docs/figures/
-python -m ci.docs.readme --check  exit code 1 where one is not current
+python -m ci.docs.readme --check  exit code 1 if one is not current
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fixtures.core.base.streams import run_main
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "ci" / "docs" / "figures"
-# Of ci/histories the folders of machines, such as 1xcpu: others there have no histories.
+# The folders of machines in ci/histories, such as 1xcpu; others have no histories.
 STORED = [*sorted((ROOT / "ci" / "histories").glob("[1-9]*x*")), ROOT / "ci" / "baselines"]
 
 
@@ -30,8 +30,8 @@ def shown(readme: str) -> list[str]:
 
 def drawn(names: Sequence[str]) -> dict[str, str]:
     """These figures of the stored histories, as SVG; raises KeyError for an unknown name."""
-    found = {figure.name: figure for figure in figures(read_samples(STORED))}
-    return {name: svg(spec(found[name])) for name in names}
+    by_name = {figure.name: figure for figure in figures(read_samples(STORED))}
+    return {name: svg(spec(by_name[name])) for name in names}
 
 
 def main(arguments: Sequence[str]) -> int:

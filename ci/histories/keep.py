@@ -1,4 +1,4 @@
-"""Commits histories to a branch that has nothing else, for `python -m ci.gate trends`, and pushes it.
+"""Commits histories to a branch of their own, for `python -m ci.gate trends`, and pushes it.
 
     python3 ci/histories/keep.py HISTORY... --name NAME [--branch histories] [--remote origin]
 
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--remote", default="origin")
     option = parser.parse_args(arguments)
     if not re.fullmatch(r"[A-Za-z0-9_]{1,80}", option.name):
-        return _stop(BAD_INPUT, f"--name {option.name!r}: letters, digits and underscores would be right")
+        return _stop(BAD_INPUT, f"--name {option.name!r}: use letters, digits and underscores only")
     for file in option.history:
         if not file.is_file():
             return _stop(BAD_INPUT, f"{file}: no such file; name a history")
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except subprocess.CalledProcessError as failed:
             error = (failed.stderr or str(failed)).strip().splitlines()[-1]
         else:
-            print(f"kept on {option.branch}: {option.name}")
+            print(f"pushed to {option.branch}: {option.name}")
             return 0
     return _stop(FAILED, error)
 
@@ -82,5 +82,5 @@ def _stop(code: int, message: str) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader that has seen enough is no error
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader may close the pipe early
     sys.exit(main())

@@ -36,7 +36,7 @@ def _case(spec: ModelSpec, point: Point) -> Case:
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """torch on one thread: those of a small product wait for each other more than they compute."""
+    """torch on one thread: for small products, threads wait more than they compute."""
     import torch
 
     threads = torch.get_num_threads()
@@ -47,9 +47,9 @@ def one_thread() -> Iterator[None]:
 
 @pytest.mark.usefixtures("one_thread")
 def test_measured_against_bare_loop(harness: Harness, benchmark: Any) -> None:
-    """A call as the suite times it, the machine read around it, against the same in a bare loop.
+    """A call as the suite times it, with readings of the machine, against the same call in a bare loop.
 
-    The two take turns in coming first. Against them, a model that the suite has not touched.
+    The two take turns at coming first. A model that the suite has not touched serves as the base.
     """
     from fixtures.engines.hf import HfEngine
 
@@ -59,7 +59,7 @@ def test_measured_against_bare_loop(harness: Harness, benchmark: Any) -> None:
     assert isinstance(other, HfEngine)
     engine.load(case, seed=17)
     other.load(case, seed=17)
-    other.model._forward_pre_hooks.clear()  # nothing of the suite's is left on this one
+    other.model._forward_pre_hooks.clear()  # removes the suite's hooks from this model
     work = engine.prepare(make_prompts(point, 512, 17), point.output_len)
     watch = Watch(engine.pids(), 0)
     loop: list[float] = []
@@ -98,7 +98,7 @@ def test_measured_against_bare_loop(harness: Harness, benchmark: Any) -> None:
         return [sum(two) for two in zip(seconds[::2], seconds[1::2], strict=True)]
 
     harness.ratio("measured latency / bare loop", in_twos(ours), in_twos(loop), 1.005)
-    first = [(ours if k % 2 else loop)[k] for k in range(len(bare))]  # what came right after the bare one
+    first = [(ours if k % 2 else loop)[k] for k in range(len(bare))]  # the calls right after the bare ones
     steps = [0.01 + (a - b) / point.output_len for a, b in zip(first, bare, strict=True)]
     harness.ratio("a step of 10 ms, watched / bare", steps, [0.01] * len(steps), 1.005)
     around = [0.01 + seconds for seconds in reads]
@@ -146,7 +146,7 @@ def test_building_a_model(harness: Harness, benchmark: Any) -> None:
 
 
 def test_collecting_10000_cases(harness: Harness, benchmark: Any, tmp_path: Path) -> None:
-    """--collect-only of 10,000 cases, against a bare file of as many parameters."""
+    """--collect-only of 10,000 cases, against a bare file with as many parameters."""
     numbers = list(range(1, 101))
     suite = {
         "models": ["mpt125m"],
@@ -201,10 +201,10 @@ def test_way_to_the_ranks_and_back(harness: Harness, benchmark: Any) -> None:
 
 @pytest.mark.usefixtures("one_thread")
 def test_isolation(harness: Harness, benchmark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wall time of a call of 10 ms in a process of its own, against the same in this one: at most 1.05 of it.
+    """Wall time of a 10 ms call in a process of its own, against the same call in this process.
 
-    The two take turns. What a case reports is the first one's own clock, without the way there and back; that
-    is held against the call in this process too.
+    The two take turns. A case reports the isolated process's own clock, without the way there and back; that
+    is compared with the call in this process too.
     """
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     point = Point(1, 16, 16)
@@ -251,7 +251,7 @@ def test_share_of_measuring(
 ) -> None:
     """Seconds inside the clock, warm-up and discarded rounds included, over the wall time of a session.
 
-    Of the same session, how far predicted memory is from the measured peak, in the worst case.
+    Also the worst error of predicted memory against the measured peak in that session.
     """
     file = tmp_path / "history.json"
     session = harness.pytest_process(

@@ -1,4 +1,4 @@
-"""How long the gate, the report and the picker take over very many cases."""
+"""Time and memory of the gate, the report and the picker with very many cases."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _MOST_BYTES = 1e9
 
 
 def _run(folder: Path, *words: str) -> tuple[float, int]:
-    """A module's wall time in s and its peak memory in bytes; it ends with what `words` are judged to be."""
+    """A module's wall time in s and its peak memory in bytes; asserts exit code 0 or 2."""
     start = time.perf_counter()
-    with (folder / "said").open("w") as said:
-        process = subprocess.Popen([sys.executable, "-m", *words], stdout=said, stderr=said)
+    with (folder / "output").open("w") as output:
+        process = subprocess.Popen([sys.executable, "-m", *words], stdout=output, stderr=output)
         _, status, usage = os.wait4(process.pid, 0)
-    assert os.waitstatus_to_exitcode(status) in (0, 2), (folder / "said").read_text()[-2000:]
+    assert os.waitstatus_to_exitcode(status) in (0, 2), (folder / "output").read_text()[-2000:]
     return time.perf_counter() - start, usage.ru_maxrss * 1024
 
 
@@ -45,15 +45,15 @@ _MANY = "10,000 cases over 100 runs"
 def test_many_cases(
     harness: Harness, benchmark: Any, tmp_path: Path, what: str, made: str, words: str, limit_s: float
 ) -> None:
-    """Seconds over what it may take, and peak memory over 1 GB."""
+    """Seconds over the limit, and peak memory over 1 GB."""
     runs = tmp_path if made else tmp_path / "runs"
     subprocess.run([sys.executable, "-m", "ci.tests.many_histories", runs, *filter(None, [made])], check=True)
     module, *arguments = (word.format(tmp_path) for word in words.split())
-    found: list[tuple[float, int]] = []
+    measured: list[tuple[float, int]] = []
     benchmark.pedantic(
-        lambda: found.append(_run(tmp_path, f"ci.{module}", *arguments)), rounds=_ROUNDS, warmup_rounds=1
+        lambda: measured.append(_run(tmp_path, f"ci.{module}", *arguments)), rounds=_ROUNDS, warmup_rounds=1
     )
-    seconds, peaks = zip(*found[1:], strict=True)
+    seconds, peaks = zip(*measured[1:], strict=True)
     shares = [taken_s / limit_s for taken_s in seconds]
     harness.note(
         Ratio(f"{what} / {limit_s} s", statistics.median(shares), min(shares), max(shares), 1.0, at_most=True)

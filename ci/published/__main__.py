@@ -1,10 +1,9 @@
 """Writes the published latencies as a history: a100_2023.csv -> a100_2023.json beside it.
 
-python -m ci.published  write the file anew
+python -m ci.published  write the file
 
 Every point becomes a record with the case id of its figure's suite, so a new measurement has the same id.
-What was not published is None. A case that is in the suite but not in the figure ran out of memory; that is
-its outcome.
+Unpublished values are None. A case of the suite that the figure lacks ran out of memory; its outcome says so.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ from fixtures.core.spec.suite import read_suite
 
 FOLDER = Path(__file__).resolve().parents[1] / "baselines" / "published"
 CSV, JSON = FOLDER / "a100_2023.csv", FOLDER / "a100_2023.json"
-FIGURES = ("latency", "hardware", "models")  # each is named as its suite
+FIGURES = ("latency", "hardware", "models")  # each has the name of its suite
 PUBLISHED = "published"
 COMMIT = "8c8dd48f"
 PROVENANCE = Provenance(
@@ -67,17 +66,17 @@ def history() -> dict[str, Any]:
         for each, sweep in cases_of(figure):
             of[_key(each)] = each
             sweeps.setdefault(each.id, set()).update(filter(None, [sweep]))
-    found: dict[str, tuple[Case, float, list[str]]] = {}
+    by_id: dict[str, tuple[Case, float, list[str]]] = {}
     for figure, key, latency_s in _rows():
         case = cases[figure].get(key)
         if case is None:
             raise ValueError(f"suite {figure} has no case for {key}")
-        known = found.setdefault(case.id, (case, latency_s, []))
-        if known[1] != latency_s:
-            raise ValueError(f"{case.id} is published with two latencies: {known[1]} s and {latency_s} s")
-        known[2].append(figure)
-    records = [_record(*each, sorted(sweeps[each[0].id])) for each in found.values()]
-    absent = {case.id: case for of in cases.values() for case in of.values() if case.id not in found}
+        entry = by_id.setdefault(case.id, (case, latency_s, []))
+        if entry[1] != latency_s:
+            raise ValueError(f"{case.id} is published with two latencies: {entry[1]} s and {latency_s} s")
+        entry[2].append(figure)
+    records = [_record(*each, sorted(sweeps[each[0].id])) for each in by_id.values()]
+    absent = {case.id: case for of in cases.values() for case in of.values() if case.id not in by_id}
     return {
         "machine_info": {"inference": None},
         "commit_info": {"id": COMMIT, "time": None, "dirty": False, "project": "llm-foundry", "branch": None},

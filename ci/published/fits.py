@@ -20,9 +20,14 @@ from fixtures.core.spec import library
 from fixtures.core.spec.case import EngineSpec, Point
 
 PUBLISHED = Path(__file__).resolve().parents[1] / "baselines" / "published" / "a100_2023.csv"
-FIGURE, LAST_BATCH = "hardware", 64  # the sweep of that figure goes no further
+FIGURE, LAST_BATCH = "hardware", 64  # the last of that figure's sweep
 POWERS = [1 << exponent for exponent in range(12)]
-NOT_PUBLISHED = ("mpt30b", "1xa100_40gb", 512, 64)  # the curve that is missing: its weights alone do not fit
+NOT_PUBLISHED = (
+    "mpt30b",
+    "1xa100_40gb",
+    512,
+    64,
+)  # not in the figure: the weights do not fit
 _BF16_BYTES = 2
 
 
@@ -59,8 +64,8 @@ def predicted(model: str, hardware: str, input_len: int, output_len: int) -> int
 
 def curves() -> list[Curve]:
     """The published curves of the figure, and the one that is missing from it."""
-    found = {**published(), NOT_PUBLISHED: 0}
-    return [Curve(*key, found[key], min(predicted(*key), LAST_BATCH)) for key in sorted(found)]
+    largest = {**published(), NOT_PUBLISHED: 0}
+    return [Curve(*key, largest[key], min(predicted(*key), LAST_BATCH)) for key in sorted(largest)]
 
 
 def why(curve: Curve) -> str:
@@ -88,10 +93,10 @@ def why(curve: Curve) -> str:
     return sentence if needs + logits > room else f"{sentence}, and what else it held is not published"
 
 
-def table(found: Sequence[Curve]) -> list[str]:
+def table(curves: Sequence[Curve]) -> list[str]:
     """The lines of the table, a row a curve."""
     heading = ("model", "hardware", "published", "predicted", "why")
-    return aligned([heading, *map(_cells, found)], words=range(len(heading)))
+    return aligned([heading, *map(_cells, curves)], words=range(len(heading)))
 
 
 def _cells(curve: Curve) -> tuple[str, ...]:
@@ -126,10 +131,10 @@ def main(arguments: Sequence[str]) -> int:
     if arguments:
         print("fits: takes no arguments", file=sys.stderr)
         return 4
-    found = curves()
+    compared = curves()
     print(f"largest batch, input 512, output 64, sweep to {LAST_BATCH}; A100, bf16, eager attention\n")
-    print("\n".join(table(found)))
-    return int(any(curve.predicted < curve.published for curve in found))
+    print("\n".join(table(compared)))
+    return int(any(curve.predicted < curve.published for curve in compared))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Makes and keeps the environment in `.venv` that the benchmarks and the tests run in.
 
-    python3 ci/setup/environment.py         make .venv if need be, and print the path of its Python
-    python3 ci/setup/environment.py lock    make ci/setup/requirements.lock anew from pyproject.toml
+    python3 ci/setup/environment.py         make .venv if needed, and print the path of its Python
+    python3 ci/setup/environment.py lock    make ci/setup/requirements.lock again from pyproject.toml
 
 The environment is made from ci/setup/requirements.lock, and made again only when the lock or the minor
 version of Python changes. A stamp, written last, marks it as complete: an interrupted install has no stamp,
@@ -41,7 +41,7 @@ LOCK_HEADER = """\
 # has no local version such as +cpu and its CUDA libraries, which it pins itself, are left out, so
 # that this one file fits every machine.
 """
-# What torch brings along on a machine with a GPU, and pip, which every environment has anyway.
+# What torch brings along on a machine with a GPU, and pip, which every environment has.
 NOT_LOCKED = re.compile(r"(nvidia(?!-ml-py)|cuda)-|(triton|pip)==")
 
 
@@ -58,10 +58,10 @@ def use_wished_python() -> None:
         try:
             os.execvp(wished, [wished, *sys.argv])
         except OSError as error:
-            stop(WRONG_PYTHON, f"$PYTHON is {wished!r}, which does not start: {error.strerror}")
+            stop(WRONG_PYTHON, f"$PYTHON {wished!r} does not start: {error.strerror}")
     if not OLDEST <= sys.version_info[:2] <= NEWEST:
-        found = f"{minor_version()} ({sys.executable})"
-        stop(WRONG_PYTHON, f"Python 3.11, 3.12 or 3.13 is needed and this is {found}; set $PYTHON")
+        running = f"{minor_version()} ({sys.executable})"
+        stop(WRONG_PYTHON, f"needs Python 3.11, 3.12 or 3.13; this is {running}; set $PYTHON to one of them")
 
 
 def minor_version() -> str:
@@ -126,21 +126,18 @@ def install(venv: Path, what: str, arguments: list[str], keep: tuple[int, ...] =
 
 
 def ensure() -> None:
-    """Make `.venv` unless it is complete already."""
+    """Make `.venv` unless it is complete."""
     stamp = wanted_stamp(LOCK.read_bytes(), minor_version())
     if is_good(stamp):
         return
     if VENV.is_symlink():  # another project may use it
-        stop(
-            FAILED,
-            f".venv links to an environment for another lock or Python, {VENV.readlink()}; remove the link",
-        )
+        stop(FAILED, f".venv links to {VENV.readlink()}, made for another lock or Python; remove the link")
     with only_one() as held:
         if is_good(stamp):  # the process that held the lock has made it
             return
         size = "about 1.3 GB, one to three minutes"
         print(f"making .venv from ci/setup/requirements.lock ({size})...", file=sys.stderr)
-        STAMP.unlink(missing_ok=True)  # first of all, so that half an environment has no stamp
+        STAMP.unlink(missing_ok=True)  # first, so that half an environment has no stamp
         install(VENV, "ci/setup/requirements.lock", ["-r", str(LOCK)], (held,))
         write_whole(STAMP, stamp)
 
@@ -159,11 +156,11 @@ def portable_pins(frozen: str) -> list[str]:
 
 
 def lock() -> None:
-    """Make ci/setup/requirements.lock anew out of the dependencies that pyproject.toml names."""
+    """Make ci/setup/requirements.lock again from the dependencies in pyproject.toml."""
     import tomllib  # only here, because a Python that is too old has none
 
     if sys.version_info[:2] != OLDEST:
-        stop(WRONG_PYTHON, f"the lock is made with Python 3.11 and this is {minor_version()}")
+        stop(WRONG_PYTHON, f"make the lock with Python 3.11; this is {minor_version()}")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     with tempfile.TemporaryDirectory() as folder:
         venv = Path(folder) / "venv"

@@ -1,12 +1,12 @@
-"""Test and measure on a host as it is: without network, without .venv, with the running Python.
+"""Tests and measures on a host without network and .venv, with the running Python.
 
     ci/gpu --minutes 25                       the tests, then the suite `models`
     ci/gpu --suite latency -- -k mpt7b        another suite; what follows `--` goes to pytest
     ci/gpu --fetch 3.12                       with network, beforehand: into wheels/, for that Python
 
-Histories go to ci/histories/<hardware>/, where they can be committed. The measurement runs even if a test
-failed, and what it measured before the time ran out is saved. A small package that the host lacks comes from
-wheels/: fill the folder with --fetch on a machine with network, and copy it along.
+Histories go to ci/histories/<hardware>/, to be committed. The measurement runs even if a test failed, and
+saves what it measured before the time ran out. Small packages that the host lacks come from wheels/: fill
+that folder with --fetch on a machine with network, and copy it along.
 
 Exit codes: 0 success, 1 a test or a case failed, 3 a package or the GPU is missing, 4 bad input.
 """
@@ -41,7 +41,8 @@ PACKAGES = {
     "msgspec": "msgspec",
 }
 WHEELS = ROOT / "wheels"
-FETCHED = ("hypothesis", "msgspec", "nvidia-ml-py", "psutil", "sortedcontainers")  # what GPU hosts may lack
+# GPU hosts may lack these
+FETCHED = ("hypothesis", "msgspec", "nvidia-ml-py", "psutil", "sortedcontainers")
 TEST_PACKAGES = {"hypothesis": "hypothesis"}
 SHARE_OF_TESTS = 0.3  # of the time budget; the rest is for the measurement
 GRACE_S = 120.0  # for the case in flight to end and the history to be written
@@ -62,7 +63,7 @@ def fetch(python: str) -> int:
 
 
 def add_wheels(folder: Path) -> None:
-    """Put what WHEELS has and this Python lacks on the path of this process and of those that it starts."""
+    """Add packages from WHEELS that this Python lacks to the path of this process and its children."""
     for wheel in sorted(WHEELS.glob("*.whl")):
         with zipfile.ZipFile(wheel) as archive:
             names = {name.partition("/")[0].partition(".")[0] for name in archive.namelist()}
@@ -84,7 +85,7 @@ def has_gpu() -> bool:
 def pytest(arguments: Sequence[str], limit_s: float) -> int:
     """Run pytest; after `limit_s` seconds interrupt it, so that it can save its results, then kill it."""
     command = [sys.executable, "-P", "-m", "pytest", "-c", str(ROOT / "pytest.ini"), "--rootdir", str(ROOT)]
-    # a shell's background job has SIGINT ignored, and its children would inherit that
+    # a background job of a shell ignores SIGINT, and its children inherit that
     hear = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     process = subprocess.Popen([*command, *arguments], preexec_fn=hear)
     for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):

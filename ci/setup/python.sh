@@ -1,11 +1,11 @@
-# Sourced by ci/bench and ci/test: sets `root` to the project and has a function each of them needs.
+# Sourced by ci/bench and ci/test: sets `root` to the project's folder and defines their functions.
 # shellcheck shell=sh
 
-# The real place of the script, whatever folder or link it was called through.
+# The script's real folder, even through a link.
 root=$(dirname -- "$(readlink -f -- "$0")")/..
 root=$(cd -- "$root" && pwd -P) || exit
 
-# Sets `python` to the environment's Python, after making the environment if need be.
+# Sets `python` to the environment's Python; makes the environment if needed.
 find_python() {
     asked="import sys; assert (3, 11) <= sys.version_info[:2] <= (3, 13); print(sys.executable)"
     base=${PYTHON:-}
@@ -14,7 +14,7 @@ find_python() {
         [ -n "$base" ] || base=$("$candidate" -I -S -c "$asked" 2>/dev/null) || base=
     done
     if ! command -v "${base:-no such command}" >/dev/null; then
-        echo "${0##*/}: Python 3.11, 3.12 or 3.13 is needed; name one in \$PYTHON" >&2
+        echo "${0##*/}: needs Python 3.11, 3.12 or 3.13; set \$PYTHON to one of them" >&2
         exit 4
     fi
     python=$(PYTHON='' "$base" "$root/ci/setup/environment.py") || exit

@@ -81,14 +81,12 @@ def test_the_table_has_a_row_a_type_and_counts_first(census: Census) -> None:
     assert lines[0] == "head"
     assert lines[-1] == "tail"
     assert lines[3] == (
-        "5 causal types: 3 are measured, 1 are refused, of which 1 are measured once a switch of the config "
-        "makes decoders of them, 1 fail. "
+        "5 causal types: 3 measured, 1 refused (1 of them measured as decoders, by a switch of their "
+        "config), 1 failed. "
         "Of those measured, 2 have a bound, 2 a plan."
     )
-    assert lines[5] == "`deepspeed` over two devices: 1 work, 2 cannot be split, 2 are not known."
-    assert lines[7] == (
-        "`hf_tp` over two devices: 2 work, 0 cannot be split, 2 have no plan, 1 are not known."
-    )
+    assert lines[5] == "`deepspeed` over two devices: 1 work, 2 cannot be split, 2 are unknown."
+    assert lines[7] == ("`hf_tp` over two devices: 2 work, 0 cannot be split, 2 have no plan, 1 are unknown.")
     rows = [line for line in lines if line.startswith("| `")]
     assert rows == [
         r"| `bert` | refused: an encoder; as a decoder: measured | yes | yes "
@@ -103,8 +101,8 @@ def test_the_table_has_a_row_a_type_and_counts_first(census: Census) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--only", "lama"], "'lama' is no causal type; did you mean"),
-        (["--engines", "vllm"], "'vllm' is no engine of the census"),
+        (["--only", "lama"], "'lama' is not a causal type; did you mean"),
+        (["--engines", "vllm"], "'vllm' is not an engine of the census"),
         (["--jobs", "0"], "--jobs 0: write a number of at least 1"),
     ],
 )

@@ -218,7 +218,7 @@ def test_what_a_link_leads_to_is_left_alone(
     with pytest.raises(SystemExit) as ended:
         environment.ensure()
     assert ended.value.code == environment.FAILED
-    assert "environment: .venv links to an environment for another lock" in capsys.readouterr().err
+    assert "made for another lock or Python; remove the link" in capsys.readouterr().err
     assert (theirs / "stamp").read_text() == "python 3.11, another lock"
 
 
@@ -282,7 +282,7 @@ def test_a_python_that_does_not_fit_is_refused(
         environment.main([])
     assert caught.value.code == environment.WRONG_PYTHON
     (line,) = capsys.readouterr().err.splitlines()
-    assert "Python 3.11, 3.12 or 3.13 is needed" in line
+    assert "needs Python 3.11, 3.12 or 3.13" in line
     assert f"this is {version[0]}.{version[1]} " in line
 
 
@@ -300,7 +300,7 @@ def test_the_wished_python_is_used(made: Project, tmp_path: Path) -> None:
     failed = subprocess.run(command, env=missing, stderr=subprocess.PIPE, text=True)
     assert failed.returncode == environment.WRONG_PYTHON
     assert failed.stderr.splitlines() == [
-        "environment: $PYTHON is 'no-such-python', which does not start: No such file or directory"
+        "environment: $PYTHON 'no-such-python' does not start: No such file or directory"
     ]
 
 
