@@ -304,7 +304,7 @@ def test_of_several_kinds_the_first_is_all_that_cuda_has(tool: Tool) -> None:
     assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,2"
     (note,) = machine.notes()
-    assert note.endswith("CUDA_VISIBLE_DEVICES chooses NVIDIA A100-SXM4-80GB")
+    assert note.endswith("choose NVIDIA A100-SXM4-80GB with CUDA_VISIBLE_DEVICES")
 
 
 def test_amds_driver_that_fails_is_a_fault_where_the_kernel_shows_one(tool: Tool, tmp_path: Path) -> None:
