@@ -22,10 +22,10 @@ from ci.physics.points import CI, elsewhere, published
 from fixtures.core.base.errors import InputError
 from fixtures.core.base.files import write_whole
 from fixtures.core.base.streams import run_main
+from fixtures.core.estimate.host_time import PLACE
 from fixtures.core.estimate.physics import FOLDER
 
 DIFFERS, BAD_INPUT = 1, 4
-HOST = Path(".benchmarks/physics/host.json")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -42,7 +42,9 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     fit.add_argument("--check", action="store_true", help="compare with the files, write nothing")
     fit.add_argument("--folder", type=Path, default=FOLDER, help="of the files (default: yamls/physics)")
     host = commands.add_parser("host", help="time this machine's operators")
-    host.add_argument("--to", type=Path, default=HOST, metavar="FILE", help=f"default: {HOST}")
+    host.add_argument(
+        "--to", type=Path, default=PLACE, metavar="FILE", help=f"default: {PLACE}, which --plan reads"
+    )
     return parser.parse_args(list(arguments))
 
 
@@ -75,8 +77,8 @@ def fit(folder: Path, check: bool) -> int:
 
 
 def host(file: Path) -> int:
-    """Measure in a process of its own, which imports torch; keep it for `ci.pick --host`."""
-    command = [sys.executable, "-m", "fixtures.engines.host_time"]
+    """Measure in a process of its own, which imports torch; keep it for `--plan` and `ci.pick --host`."""
+    command = [sys.executable, "-m", "fixtures.host.operator_time"]
     done = subprocess.run(command, cwd=CI.parent, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no reason"])[-1]

@@ -21,7 +21,7 @@ from ci.pick.answers import Answer, Target, answer
 from ci.pick.estimated_table import estimated_lines, limit_lines
 from ci.pick.estimates import look, machines
 from ci.pick.estimator import Estimator
-from ci.pick.inputs import given_model, read_host, read_prices
+from ci.pick.inputs import given_model, read_prices
 from ci.pick.limits import INPUT, SEQUENCES, find_limits
 from ci.pick.options import parse_latency, parse_throughput, question_of, read_options
 from ci.pick.rows import ESTIMATED, MEETS
@@ -30,6 +30,7 @@ from ci.report.read.samples import Curve, Sample, curves, newest, of_histories, 
 from fixtures.core.base.errors import InputError, one_of
 from fixtures.core.base.node import as_node
 from fixtures.core.base.streams import run_main
+from fixtures.core.estimate.host_time import read_host_time
 from fixtures.core.spec import library
 from fixtures.core.spec.devices.machine import parse_machine
 from fixtures.core.store.runs import read_runs
@@ -113,7 +114,7 @@ def _estimate(options: argparse.Namespace, samples: Sequence[Sample]) -> int:
         library.read_engine(name, library.find("engines", as_node(name, "--engine")))
         for name in (() if options.engine is None else options.engine.split(","))
     ]
-    host = None if options.host is None else read_host(options.host)
+    host = None if options.host is None else read_host_time(options.host, f"--host {options.host}")
     estimator = Estimator(samples, options.counts, host)
     asked = _asked(options) | {name: getattr(options, name) for name in ("ttft", "tpot", "fewest_devices")}
     if options.most_sequences or options.longest_input:

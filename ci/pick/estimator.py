@@ -21,6 +21,7 @@ from fixtures.core.estimate.estimate import (
     why_not,
 )
 from fixtures.core.estimate.formula import Devices, Model
+from fixtures.core.estimate.host_time import HostTime
 from fixtures.core.estimate.machine import Work, calibrated, never_seen, with_host
 from fixtures.core.estimate.physics import Physics, read_physics
 from fixtures.core.spec.case import Case, EngineSpec, HardwareSpec, ModelSpec
@@ -31,13 +32,13 @@ from fixtures.core.spec.splitting import why_not_split
 class Estimator:
     """Estimates cases by what is fitted, with what the samples of a machine say of it.
 
-    `counts` is a folder of counts of models that the library has not. `host` is seconds an operator and the
-    sd of its ln, as `python -m ci.physics host` measured them on the machine that is asked about.
+    `counts` is a folder of counts of models that the library has not. `host` is what
+    `python -m ci.physics host` measured on the machine that is asked about.
     """
 
     samples: Sequence[Sample]
     counts: Path | None = None
-    host: tuple[float, float] | None = None
+    host: HostTime | None = None
     _known: dict[tuple[str, str], Known] = field(default_factory=dict)
 
     def of(self, case: Case) -> Estimate | Refused:
@@ -107,7 +108,7 @@ class Estimator:
             elif not here:
                 machine = never_seen(physics)
                 if self.host is not None:
-                    machine = with_host(machine, physics, *self.host)
+                    machine = with_host(machine, physics, self.host)
             self._known[key] = Known(measured, machine)
         return self._known[key]
 

@@ -1,8 +1,7 @@
-"""What the command line names: models, prices, a machine's host."""
+"""What the command line names: models and prices."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from ci.report.read.samples import Curve
 from fixtures.core.base.errors import InputError, one_of
 from fixtures.core.base.names import slug
 from fixtures.core.base.node import as_node
-from fixtures.core.base.values import positive
 from fixtures.core.base.yamlfile import read_yaml
 from fixtures.core.spec import library
 from fixtures.core.spec.case import ModelSpec
@@ -32,18 +30,6 @@ def read_prices(file: Path, devices: Collection[str]) -> dict[str, float]:
         if device not in known:
             raise node.error(f"no device is named {device!r}; {one_of(device, known)}")
     return {device: node.number() for device, node in prices.items()}
-
-
-def read_host(file: Path) -> tuple[float, float]:
-    """Seconds an operator and the sd of its ln; raises InputError for a file that has not both."""
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-        tau_s, sd_ln = positive(values["tau_s"]), positive(values["sd_ln"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"--host {file}: is not what python -m ci.physics host writes ({error})") from None
-    if tau_s is None or sd_ln is None:
-        raise InputError(f"--host {file}: its tau_s and sd_ln must be numbers above zero")
-    return tau_s, sd_ln
 
 
 def given_model(asked: str, found: Sequence[Curve]) -> ModelSpec:

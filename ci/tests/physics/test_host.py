@@ -10,16 +10,19 @@ from typing import Any
 import pytest
 
 from ci.physics.__main__ import main
-from ci.pick.inputs import read_host
+from fixtures.core.base.errors import InputError
+from fixtures.core.estimate.host_time import HostTime, read_host_time
+from fixtures.host import machine
 
 MEASURED = {"tau_s": 6e-6, "sd_ln": 0.2, "families": {"llama": 6e-6}, "device": "cpu"}
+HERE = {"device": "cpu", "reported_name": "A", "processor": "A", "cores": 2}
 
 
 def ends(monkeypatch: pytest.MonkeyPatch, code: int, out: str, error: str = "") -> None:
     """The measuring process ends so."""
 
     def run(arguments: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
-        assert arguments[1:] == ["-m", "fixtures.engines.host_time"]
+        assert arguments[1:] == ["-m", "fixtures.host.operator_time"]
         return subprocess.CompletedProcess(arguments, code, out, error)
 
     monkeypatch.setattr(subprocess, "run", run)
@@ -32,7 +35,7 @@ def test_what_was_measured_is_kept_and_told(
     ends(monkeypatch, 0, f"a warning\n{json.dumps(MEASURED)}\n")
     file = tmp_path / "deep" / "host.json"
     assert main(["host", "--to", str(file)]) == 0
-    assert read_host(file) == (6e-6, 0.2)
+    assert read_host_time(file, "") == HostTime(6e-6, 0.2)
     text = capsys.readouterr().out
     assert "physics: 6.0 us an operator on cpu (llama 6.0)" in text
     assert "hf_gpu: 9.0 us fitted; this host x 0.67" in text
@@ -52,6 +55,24 @@ def test_a_process_that_fails_is_one_line(
 def test_this_machine_dispatches_an_operator_in_microseconds(tmp_path: Path) -> None:
     """Between 1 and 100 of its own time, whatever else runs."""
     assert main(["host", "--to", str(tmp_path / "host.json")]) == 0
-    tau_s, sd_ln = read_host(tmp_path / "host.json")
-    assert 1e-6 < tau_s < 1e-4
-    assert sd_ln < 1.5
+    found = read_host_time(tmp_path / "host.json", "")
+    assert 1e-6 < found.tau_s < 1e-4
+    assert found.sd_ln < 1.5
+    assert found.is_of(machine.report())
+    assert not found.is_of({**machine.report(), "cores": 999})
+
+
+def test_a_file_says_whose_time_it_is(tmp_path: Path) -> None:
+    """The same processor with as many cores, and for a GPU its name; without a machine it is nobody's."""
+    file = tmp_path / "host.json"
+    file.write_text(json.dumps({**MEASURED, "machine": HERE}))
+    found = read_host_time(file, "here")
+    assert found.is_of({**HERE, "node": "other", "memory_bytes": 3})
+    for key in HERE:
+        assert not found.is_of({**HERE, key: "other"})
+    file.write_text(json.dumps(MEASURED))
+    assert not read_host_time(file, "here").is_of({})
+    for text in ("{", "[]", "3", '{"tau_s": 1}', '{"tau_s": -1, "sd_ln": 1}', '{"tau_s": true, "sd_ln": 1}'):
+        file.write_text(text)
+        with pytest.raises(InputError, match=r"^here: "):
+            read_host_time(file, "here")

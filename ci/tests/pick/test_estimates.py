@@ -18,6 +18,7 @@ from ci.report.read.samples import Sample, curves, newest, read_samples
 from ci.tests.conftest import ROOT
 from fixtures.core.cost.stored_counts import find_counts
 from fixtures.core.estimate.estimate import Estimate, Refused, estimate
+from fixtures.core.estimate.host_time import HostTime
 from fixtures.core.estimate.physics import NEVER_SEEN, read_physics
 from fixtures.core.spec import library
 from fixtures.core.spec.case import Case, EngineSpec, HardwareSpec, ModelSpec, Point
@@ -311,13 +312,13 @@ def test_a_measured_host_stands_for_one_that_was_not_seen(
     assert physics is not None
     asked = case(device="h100_80gb", b=1)
     before = Estimator(SAMPLES).of(asked)
-    after = Estimator(SAMPLES, host=(physics.parameters.tau_s / 2, 0.05)).of(asked)
+    after = Estimator(SAMPLES, host=HostTime(physics.parameters.tau_s / 2, 0.05)).of(asked)
     assert isinstance(before, Estimate)
     assert isinstance(after, Estimate)
     assert after.latency_s == pytest.approx(before.latency_s / 2, rel=0.1)
     assert after.half_width < before.half_width
     known = case(b=3)
-    assert Estimator(SAMPLES, host=(1.0, 0.05)).of(known) == Estimator(SAMPLES).of(known)
+    assert Estimator(SAMPLES, host=HostTime(1.0, 0.05)).of(known) == Estimator(SAMPLES).of(known)
     common = ["--model", "mpt7b", "--input", "512", "--output", "64", "--latency", "9s", "--hardware", "1xl4"]
     for text in ("{", "{}", '{"tau_s": "x", "sd_ln": 1}'):
         (tmp_path / "host.json").write_text(text)

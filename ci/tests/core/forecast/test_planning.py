@@ -24,6 +24,7 @@ from fixtures.core.cost.bounds import Peaks, bound, stated_peaks
 from fixtures.core.cost.memory import predict
 from fixtures.core.cost.stored_counts import find_counts
 from fixtures.core.estimate.estimate import Estimate, Known, estimate
+from fixtures.core.estimate.host_time import HostTime
 from fixtures.core.estimate.physics import read_physics
 from fixtures.core.forecast.forecast import (
     CHECKED_TOKENS,
@@ -449,6 +450,53 @@ def test_what_nobody_measured_is_estimated_by_the_formula() -> None:
     )
     seen_itself = Planner(Past((seen(asked, 0.5),)), 8, formula=by_formula).expect(asked)
     assert (seen_itself.estimate, seen_itself.efficiency) == (None, 0.5)
+
+
+def test_a_measured_host_sets_what_waits_for_it() -> None:
+    """Half the time an operator: about half the seconds of one sequence, a narrower interval; it is told."""
+    asked = replace(case(Point(1, 512, 64), library.model("mpt7b")), hardware=library.hardware("h100_80gb"))
+    physics = read_physics("hf", "gpu")
+    assert physics is not None
+    before = Planner(Past(), 8, formula=by_formula)
+    after = replace(before, host=HostTime(physics.parameters.tau_s / 2, 0.1), _counts={}, _peaks={})
+    first, second = before.expect(asked).estimate, after.expect(asked).estimate
+    assert first is not None
+    assert second is not None
+    assert second.latency_s == pytest.approx(first.latency_s / 2, rel=0.12)
+    assert second.half_width < first.half_width
+    lines = plan_lines({asked.id: asked}, after.expect_all([asked]), after)
+    assert "an operator takes 4.5 us here, by python -m ci.physics host" in lines
+    assert not any(
+        "an operator" in line for line in plan_lines({asked.id: asked}, before.expect_all([asked]), before)
+    )
+
+
+def test_a_plan_reads_the_host_of_this_machine_alone(
+    project: pytest.Pytester, fake: type[FakeEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its identity; another machine's file and one that is none are passed over in a line."""
+    here = {
+        "label": "1xl4",
+        "device": "l4",
+        "devices": 1,
+        "reported_name": "NVIDIA L4",
+        "processor": "A",
+        "cores": 2,
+    }
+    monkeypatch.setattr("fixtures.host.machine.report", lambda: here)
+    file = project.mkdir(".benchmarks") / "physics" / "host.json"
+    file.parent.mkdir()
+    asked = ("--hardware", "1xl4", "-k", "qwen3_8b")
+    for text, told in (
+        (json.dumps({"tau_s": 5e-6, "sd_ln": 0.1, "machine": here}), "an operator takes 5.0 us here, by *"),
+        (json.dumps({"tau_s": 5e-6, "sd_ln": 0.1, "machine": {**here, "cores": 3}}),
+         "passed over: .benchmarks/physics/host.json: measured on another machine; run *"),
+        ("{", "passed over: .benchmarks/physics/host.json: not a file of python -m ci.physics host *"),
+    ):  # fmt: skip
+        file.write_text(text)
+        result = planned(project, *asked)
+        assert result.ret == 0
+        result.stdout.fnmatch_lines([told])
 
 
 def test_a_plan_goes_by_the_rounds_and_histories_of_here(
