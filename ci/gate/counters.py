@@ -10,13 +10,15 @@ from fixtures.core.result.record import Record
 
 _COUNTED = ("parameters", "parameter_bytes", "attention", "vocab_size", "graph_breaks")
 _TOKENS = ("batch_size", "input_len", "output_len")
-_LIBRARIES = ("torch", "transformers")  # other versions call other operators for the same work
+_LIBRARIES = ("torch", "transformers")
+_BY_LIBRARY = ("operators", "graph")  # other versions call other operators for the same work
 
 
 def counters(record: Record) -> dict[str, Any]:
-    """By name: parameters and bytes, FLOPs and bytes of the work, operators, tokens, what attention ran."""
+    """By name: parameters and bytes, FLOPs and bytes of the work, operators, graphs, tokens, attention."""
     found = {name: getattr(record, name) for name in _COUNTED}
     found |= {name: getattr(record.case, name) or None for name in _TOKENS}
+    found["graphs"] = None if record.compiled is None else record.compiled.graphs
     work = {} if record.work is None else asdict(record.work)
     found |= dict(_flat(work, "work")) | dict(_flat(record.operators or {}, "operators"))
     return {name: value for name, value in found.items() if value is not None}
@@ -33,14 +35,14 @@ def _flat(values: Mapping[str, Any], name: str) -> Iterator[tuple[str, Any]]:
 def changed(run: Record | None, baseline: Record | None) -> str | None:
     """The first counter that differs, and both values; None where all agree, or one side has none.
 
-    Operators are compared only between the same versions of torch and transformers.
+    Operators and graphs are compared only between the same versions of torch and transformers.
     """
     if run is None or baseline is None or _is_alike(run, baseline):
         return None
     ours, theirs = counters(run), counters(baseline)
     same_library = all(run.versions.get(name) == baseline.versions.get(name) for name in _LIBRARIES)
     for name, value in ours.items():
-        if name.startswith("operators") and not same_library:
+        if name.startswith(_BY_LIBRARY) and not same_library:
             continue
         if name in theirs and value != theirs[name]:
             return f"{name} is {str(value)[:60]}, and was {str(theirs[name])[:60]}"
@@ -60,6 +62,7 @@ def _is_alike(run: Record, baseline: Record) -> bool:
     return (
         run.operators == baseline.operators
         and run.work == baseline.work
+        and run.compiled == baseline.compiled
         and all(getattr(run, name) == getattr(baseline, name) for name in _COUNTED)
         and all(getattr(run.case, name) == getattr(baseline.case, name) for name in _TOKENS)
     )
