@@ -76,7 +76,7 @@ def published(file: Path = PUBLISHED) -> list[Datum]:
 
 
 def elsewhere(folder: Path = ELSEWHERE) -> list[Datum]:
-    """The points of other sources: hf.csv, with the models and devices that the library has not beside it.
+    """The points of other sources: hf.csv; beside it are models that the library lacks, and devices in fp16.
 
     Raises InputError for a row that is not right.
     """
@@ -115,10 +115,10 @@ def _model(name: str, folder: Path) -> tuple[ModelSpec, Path]:
 
 
 def _device(name: str, folder: Path) -> HardwareSpec:
-    if name in library.names("hardware"):
-        return library.hardware(name)
-    file = folder / "devices" / f"{name}.yaml"
-    return library.read_hardware(name, read_yaml(file, file.name))
+    file = folder / "devices" / f"{name}.yaml"  # with the peak of the dtype that the points are in
+    return (
+        library.read_hardware(name, read_yaml(file, file.name)) if file.exists() else library.hardware(name)
+    )
 
 
 def _datum(

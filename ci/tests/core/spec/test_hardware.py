@@ -25,7 +25,7 @@ H100 = "NVIDIA H100 80GB HBM3, 81559 MiB, 580.159.04"
 H200 = "NVIDIA H200, 143771 MiB, 580.159.03"
 L4 = "NVIDIA L4, 23034 MiB, 550.54.15"
 A10G = "NVIDIA A10G, 23028 MiB, 550.54.15"
-T4 = "NVIDIA T4, 15360 MiB, 550.54.15"
+P4 = "NVIDIA P4, 7680 MiB, 550.54.15"
 FAILED = (
     "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver. "
     "Make sure that the latest NVIDIA driver is installed and running.\n"
@@ -57,8 +57,8 @@ def test_a_device_of_the_library_is_known_by_what_its_driver_reports(
 
 def test_a_device_that_the_library_has_not_is_named_after_its_report() -> None:
     """It has the memory that it reports, and no other figures."""
-    machine = machine_of(parse_nvidia(T4), None)
-    assert machine == Machine(HardwareSpec("t4", "gpu", memory_bytes=15360 * MIB), 1)
+    machine = machine_of(parse_nvidia(P4), None)
+    assert machine == Machine(HardwareSpec("p4", "gpu", memory_bytes=7680 * MIB), 1)
     assert machine_of([Device("Tesla V100-SXM2-32GB", None, None)], 7) == Machine(
         HardwareSpec("tesla_v100_sxm2_32gb", "gpu"), 1
     )
@@ -66,10 +66,10 @@ def test_a_device_that_the_library_has_not_is_named_after_its_report() -> None:
 
 def test_eight_devices_of_which_three_are_others_are_five_of_the_first_kind() -> None:
     """A case runs on devices of one kind."""
-    devices = parse_nvidia("\n".join([A100_80, A100_80, T4, A100_80, L4, A100_80, T4, A100_80]))
+    devices = parse_nvidia("\n".join([A100_80, A100_80, P4, A100_80, L4, A100_80, P4, A100_80]))
     assert len(devices) == 8
     assert machine_of(devices, None).label == "5xa100_80gb"
-    assert machine_of(devices[2:], None).label == "2xt4"
+    assert machine_of(devices[2:], None).label == "2xp4"
 
 
 @pytest.mark.parametrize(

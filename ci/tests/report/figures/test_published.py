@@ -182,7 +182,7 @@ def test_the_table_has_a_row_a_case_and_escapes_what_markdown_would_read() -> No
     text = table([sample(model="a|<b>", record=recorded(**known)), sample(latency_s=None)])
     heading, rule, first, second = text.splitlines()
     assert first == (
-        r"| `a\|<b>` | 1xa | hf | 1 | 8 | 4 | 0.500 | 0.400-0.600 | 100 | 12.3 | 8.00 | 25.0 % | measured |"
+        r"| `a\|<b>` | 1xa | hf | 1 | 8 | 4 | 0.500 | 0.400-0.600 | 100 | 12.3 | 8.00 | 25.0 | measured |"
     )
     assert second == "| m | 1xa | hf | 1 | 8 | 4 | out of memory |  |  |  |  |  | measured |"
     assert heading.count("|") == rule.count("|") == second.count("|")
