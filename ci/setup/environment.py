@@ -43,6 +43,8 @@ LOCK_HEADER = """\
 """
 # What torch brings along on a machine with a GPU, and pip, which every environment has.
 NOT_LOCKED = re.compile(r"(nvidia(?!-ml-py)|cuda)-|(triton|pip)==")
+# Packages without a source that builds in minutes: where no wheel exists, the environment goes without them.
+ONLY_WHERE = {"cyllama": 'sys_platform == "linux" and platform_machine == "x86_64"'}
 
 
 def stop(code: int, message: str) -> NoReturn:
@@ -150,9 +152,11 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def portable_pins(frozen: str) -> list[str]:
-    """Return the pins of a `pip freeze` that suit every machine, sorted."""
-    pins = [line.partition("+")[0] for line in frozen.splitlines() if "==" in line]
-    return sorted((pin for pin in pins if not NOT_LOCKED.match(pin)), key=str.lower)
+    """Return the pins of a `pip freeze` that suit every machine, sorted; some apply where wheels exist."""
+    pins = [re.split("[+ ;]", line)[0] for line in frozen.splitlines() if "==" in line]
+    kept = sorted((pin for pin in pins if not NOT_LOCKED.match(pin)), key=str.lower)
+    where = {pin: ONLY_WHERE.get(pin.partition("==")[0]) for pin in kept}
+    return [f"{pin} ; {only}" if (only := where[pin]) else pin for pin in kept]
 
 
 def lock() -> None:
@@ -164,7 +168,8 @@ def lock() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     with tempfile.TemporaryDirectory() as folder:
         venv = Path(folder) / "venv"
-        named = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+        extras = project["optional-dependencies"]
+        named = [*project["dependencies"], *extras["llamacpp"], *extras["dev"]]
         install(venv, "the dependencies in pyproject.toml", named)
         freeze = [str(venv / "bin" / "python"), "-I", "-m", "pip", "freeze", "--all"]
         frozen = subprocess.run(freeze, stdout=subprocess.PIPE, text=True, check=True).stdout

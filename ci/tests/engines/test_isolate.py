@@ -16,6 +16,7 @@ from ci.tests.conftest import histories, write_suite
 from ci.tests.engines.test_rank_failures import Session
 from ci.tests.engines.test_ranks import cases_of, tiny_suite
 from ci.tests.fake_engine import FakeEngine
+from fixtures.engines import is_installed
 from fixtures.engines.processes import exit_reason, workers
 from fixtures.engines.processes.exit_reason import how_it_ended, innermost_frames
 from fixtures.engines.protocol import Limits
@@ -24,6 +25,7 @@ pytest_plugins = ["pytester"]
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="signals and /proc as on Linux")
 slow = pytest.mark.slow
+needs_cyllama = pytest.mark.skipif(not is_installed("cyllama"), reason="cyllama is not installed")
 Fake = type[FakeEngine]
 
 
@@ -138,10 +140,10 @@ def test_ranks_that_a_launcher_started_cannot_be_isolated(
     )
 
 
-def one_device(folder: Path, *output_lengths: int) -> None:
+def one_device(folder: Path, *output_lengths: int, engine: str = "hf") -> None:
     """A tiny model on one device."""
     sweep = {"name": "s", "batch_sizes": [1], "input_lengths": [16], "output_lengths": output_lengths}
-    tiny_suite(folder, hardware=["1xcpu"], engines=["hf"], sweeps=[sweep], rounds=50)
+    tiny_suite(folder, hardware=["1xcpu"], engines=[engine], sweeps=[sweep], rounds=50)
 
 
 def _cpu_s(pid: int) -> float:
@@ -163,20 +165,34 @@ def worker(session: Session) -> int:
 
 @slow
 @linux
-def test_a_real_model_that_is_killed_is_loaded_again(project: pytest.Pytester) -> None:
-    """In its first, long case; the second is measured in a new process, and none is left behind."""
-    long, short = (f"tiny-1xcpu-hf-b1-in16-out{n}" for n in (800, 9))
-    one_device(project.path, 800, 9)
+@pytest.mark.parametrize(
+    ("engine", "options", "by"),
+    [
+        ("hf", ("--isolate",), signal.SIGSEGV),
+        pytest.param(
+            "llamacpp_f32", (), signal.SIGKILL, marks=needs_cyllama
+        ),  # always in a process of its own
+    ],
+)
+def test_a_real_model_that_is_killed_is_loaded_again(
+    engine: str, options: tuple[str, ...], by: signal.Signals, project: pytest.Pytester
+) -> None:
+    """In its first, long case; the second is measured in a new process, and none is left behind.
+
+    llama.cpp has a process of its own without being asked.
+    """
+    long, short = (f"tiny-1xcpu-{engine}-b1-in16-out{n}" for n in (800, 9))
+    one_device(project.path, 800, 9, engine=engine)
     session = Session(project.path)
-    session.start("--isolate")
+    session.start(*options)
     first = worker(session)
     end = time.monotonic() + 120
     while _cpu_s(first) < 12:  # loaded for sure, and in one of its calls, of which there are minutes
         assert time.monotonic() < end
         time.sleep(0.05)
-    os.kill(first, signal.SIGSEGV)
+    os.kill(first, by)
     assert session.end() == 1, session.log
-    assert re.search(rf"{long}: the model's process was killed by SIGSEGV", session.log), session.log
+    assert re.search(rf"{long}: the model's process was killed by {by.name}", session.log), session.log
     assert list(cases_of(histories(project.path)[0])) == [short]
     assert session.processes() == []
 

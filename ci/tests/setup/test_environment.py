@@ -315,10 +315,13 @@ def test_the_stamp_tells_locks_and_versions_apart() -> None:
 
 
 def test_a_lock_fits_every_machine() -> None:
-    """Local versions and what only a machine with a GPU gets stay out of the lock."""
+    """Local versions and what only GPUs need stay out; few machines have a wheel of cyllama."""
     gpu_only = "nvidia-nccl-cu13==2\ncuda-toolkit==13\ntriton==3\n"
     frozen = f"torch==2.13.0+cpu\n{gpu_only}nvidia-ml-py==13.6\npip==1\nB==1\na==2\n"
     assert environment.portable_pins(frozen) == ["a==2", "B==1", "nvidia-ml-py==13.6", "torch==2.13.0"]
+    (marked,) = environment.portable_pins("cyllama==0.2.18\n")
+    assert marked == 'cyllama==0.2.18 ; sys_platform == "linux" and platform_machine == "x86_64"'
+    assert environment.portable_pins(marked) == [marked]
 
 
 def test_the_lock_of_this_project_is_whole() -> None:
