@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ci.report.page.estimates import Estimates
 from ci.report.page.fields import FILE, GROUPS, TABLE, Field
 from ci.report.read.samples import Curve, Sample, curves
 from fixtures.core.base.errors import InputError
@@ -32,7 +33,7 @@ def page_data(samples: Sequence[Sample], drawings: Iterable[Drawing]) -> dict[st
 
     `fields` are those that at least one case has. A case has its texts in the order of the fields, and the
     raw values of the fields that are columns. A curve's `samples` are batch, latency in s and index of the
-    case.
+    case; its `pair` is its model with its engine among the estimates.
     """
     every = [(group, field) for group, fields in GROUPS.items() for field in fields]
     values = [[field.value(sample) for _, field in every] for sample in samples]
@@ -41,6 +42,8 @@ def page_data(samples: Sequence[Sample], drawings: Iterable[Drawing]) -> dict[st
     used = [i for i, (_, field) in enumerate(every) if field.stands or has_text[i]]
     columns = [i for i in used if every[i][1].stands]
     places = {(sample.case_id, sample.source): i for i, sample in enumerate(samples)}
+    known_curves = [curve for curve in curves(samples) if curve.samples]
+    estimates = Estimates(samples, known_curves)
     return {
         "facets": list(FACETS),
         "fields": [_field(*every[i]) for i in used],
@@ -48,7 +51,8 @@ def page_data(samples: Sequence[Sample], drawings: Iterable[Drawing]) -> dict[st
             {"id": sample.case_id, "texts": [written[i] for i in used], "values": [row[i] for i in columns]}
             for sample, row, written in zip(samples, values, texts, strict=True)
         ],
-        "curves": [_curve(curve, places) for curve in curves(samples) if curve.samples],
+        "curves": [_curve(curve, places, estimates.pair_of(curve)) for curve in known_curves],
+        "estimates": estimates.values(),
         "figures": [
             {"kind": drawing.kind, "name": drawing.name, "title": drawing.title, "spec": drawing.spec}
             for drawing in drawings
@@ -82,7 +86,7 @@ def _field(group: str, field: Field) -> dict[str, Any]:
     }
 
 
-def _curve(curve: Curve, places: Mapping[tuple[str, str], int]) -> dict[str, Any]:
+def _curve(curve: Curve, places: Mapping[tuple[str, str], int], pair: int | None) -> dict[str, Any]:
     first = curve.samples[0]
     return {
         "model": curve.model,
@@ -99,4 +103,5 @@ def _curve(curve: Curve, places: Mapping[tuple[str, str], int]) -> dict[str, Any
             for sample in curve.samples
         ],
         "ran_out": list(curve.ran_out),
+        "pair": pair,
     }

@@ -21,7 +21,7 @@ const start = async () => {
     byId("count").textContent =
       `${chosen.length} of ${counted(data.cases.length, "case")}, ${figures} of ${counted(data.figures.length, "figure")}`;
   });
-  window.benchmarks = Object.freeze({ data, pick }); // for the browser's console
+  window.benchmarks = Object.freeze({ data, pick, look }); // for the browser's console
   document.documentElement.dataset.ready = "yes";
 };
 

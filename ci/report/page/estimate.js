@@ -1,0 +1,140 @@
+// The latency of a case that was not measured, and the memory that it needs: fixtures/core/estimate/estimate.py,
+// machine.py and fixtures/core/cost once more. A case is { pair, hardware, n, model, input, output }.
+
+const [NEVER_SEEN, SEEN] = ["machine never seen", "machine with measured points"];
+const STEP = 1e-3; // of ln g, for a derivative
+
+/** Estimates out of the page's data; `refusal` is null where `of` may be asked. */
+const makeEstimator = (values) => {
+  const known = new Map(values.known.map((found) => [`${found.hardware} ${found.kind}`, found]));
+  const knownOf = ({ pair, hardware }) => known.get(`${hardware.name} ${pair.kind}`)
+    ?? { devices: [], models: [], lengths: [], machine: neverSeen(values.physics[pair.kind]) };
+
+  const refusal = ({ pair, hardware, n, model, input, output }) => {
+    const ours = pair.refused ?? (n > 1 ? hardware.refused_several : hardware.refused);
+    if (ours !== null) return ours;
+    const fitted = values.physics[pair.kind];
+    for (const [what, asked, longest] of [["input", input, fitted.input_len], ["output", output, fitted.output_len]]) {
+      if (asked > values.farthest * longest) {
+        return `${what} of ${asked} tokens: beyond ${values.farthest} times the longest fitted, ${longest}`;
+      }
+    }
+    if (model.context_len !== null && input + output > model.context_len) {
+      return `model ${model.name}: ${input + output} tokens are over its context of ${model.context_len}`;
+    }
+    return pair.split[n] ?? null;
+  };
+
+  const of = (asked, batch) => {
+    const { pair, hardware, n, model, input, output } = asked;
+    const physics = values.physics[pair.kind];
+    const found = knownOf(asked);
+    const on = { ...hardware, number: n };
+    const v = found.machine === null ? physics.parameters : ofMachine(found.machine, physics.parameters);
+    const made = generate(pair, on, batch, input, output, v);
+    const least = bound(pair, hardware, n, batch, input, output);
+    const ttft_s = Math.max(made.ttft_s, least.prefill_s);
+    const decode_s = Math.max(made.decode_s, least.decode_s);
+    const latency_s = ttft_s + decode_s;
+    const novelty = whatIsNew(found, n, model.name, input, output);
+    const half_width = halfWidth(physics, found.machine, novelty, (v) => {
+      const made = generate(pair, on, batch, input, output, v);
+      return made.ttft_s + made.decode_s;
+    });
+    const bound_s = least.prefill_s + least.decode_s;
+    return {
+      half_width,
+      latency_s,
+      low_s: Math.max(latency_s / half_width, bound_s),
+      high_s: latency_s * half_width,
+      level: values.level,
+      ttft_s,
+      tpot_s: output > 1 ? decode_s / (output - 1) : null,
+      novelty: novelty.join(", "),
+      set_by: made.set_by,
+      bound_s,
+      parameters_sha256: physics.sha256,
+    };
+  };
+
+  /** The most sequences that the memory holds as predicted; null where the memory is not known. */
+  const largestBatch = ({ pair, hardware, n, input, output }) => {
+    if (hardware.room_bytes === null) return null;
+    const fits = (batch) => neededBytes(pair.footprint, n, batch, input, output, values.margin_bytes) <= hardware.room_bytes;
+    if (!fits(1)) return 0;
+    let above = 2;
+    while (fits(above)) {
+      above *= 2;
+      if (above > 2 ** 40) return above / 2;
+    }
+    let below = above / 2;
+    while (above - below > 1) {
+      const middle = Math.floor((below + above) / 2);
+      if (fits(middle)) below = middle;
+      else above = middle;
+    }
+    return below;
+  };
+
+  return { refusal, of, largestBatch };
+};
+
+const neverSeen = (physics) => ({
+  ln_host: 0, ln_device: 0, var_host: physics.host_sd_ln ** 2, var_device: physics.device_sd_ln ** 2, covariance: 0, points: 0,
+});
+
+const ofMachine = (machine, v) => ({ ...v, g_host: Math.exp(machine.ln_host), g_device: Math.exp(machine.ln_device) });
+
+/** What of a case was not measured on its machine. */
+const whatIsNew = (known, n, model, input, output) => {
+  if (!known.devices.length) return [NEVER_SEEN];
+  const found = [];
+  if (!known.devices.includes(n)) found.push("other count");
+  if (!known.models.includes(model)) found.push("other model");
+  if (!known.lengths.some(([first, last]) => first === input && last === output)) found.push("other lengths");
+  return found.length ? found : ["other batch"];
+};
+
+/** The factor x of the 90 % interval: by what is new on a machine of the fit, by its factors elsewhere. */
+const halfWidth = (physics, machine, novelty, secondsBy) => {
+  if (machine === null) return Math.max(...novelty.map((what) => physics.half_width[what] ?? 1));
+  const v = ofMachine(machine, physics.parameters);
+  const share = (name) => {
+    const [up, down] = [STEP, -STEP].map((step) => Math.log(secondsBy({ ...v, [name]: v[name] * Math.exp(step) })));
+    return (up - down) / (2 * STEP);
+  };
+  const [host, device] = [share("g_host"), share("g_device")];
+  const variance = host ** 2 * machine.var_host + device ** 2 * machine.var_device + 2 * host * device * machine.covariance;
+  return Math.exp(physics.machine_scale[machine.points ? SEEN : NEVER_SEEN] * Math.sqrt(physics.own_sd_ln ** 2 + variance));
+};
+
+/** The least seconds by the stated peaks of n devices: for each pass the longer of arithmetic and bytes moved. */
+const bound = (model, hardware, n, batch, input, output) => {
+  const [flops_per_s, bytes_per_s] = [n * hardware.flops_per_s, n * hardware.bytes_per_s];
+  const pairs = input * (input + 1) / 2;
+  const prefill = batch * (model.a + model.b * input + model.c * pairs);
+  let [arithmetic_s, bandwidth_s] = [0, 0];
+  for (let cached = input; cached < input + output - 1; cached += 1) {
+    const flops = batch * (model.a + model.b + model.c * (cached + 1)) / flops_per_s;
+    const moved = (model.weight_bytes + batch * cached * model.cache_bytes) / bytes_per_s;
+    if (flops > moved) arithmetic_s += flops;
+    else bandwidth_s += moved;
+  }
+  return { prefill_s: Math.max(prefill / flops_per_s, model.weight_bytes / bytes_per_s), decode_s: arithmetic_s + bandwidth_s };
+};
+
+/** Bytes that each of n devices needs for a call: fixtures/core/cost/memory.py for a GPU. */
+const neededBytes = (footprint, n, batch, input, output, margin) => {
+  const { weight_bytes: weights, whole_bytes: whole, tied } = footprint;
+  const share = n === 1 || !whole ? Math.ceil(weights / n) : Math.ceil((tied ? weights : weights - whole) / n) + whole;
+  const at = ([once, t, t2, b, bt, bt2], tokens) =>
+    once + t * tokens + t2 * tokens ** 2 + batch * (b + bt * tokens + bt2 * tokens ** 2);
+  const held = (instants, tokens) => {
+    const [live, logits] = instants.map((instant) => instant.map((terms) => at(terms, tokens)))
+      .reduce((most, one) => (one[0] > most[0] ? one : most));
+    return share + Math.ceil(batch * tokens * footprint.cache_bytes / n) + Math.max(live, logits) + margin;
+  };
+  const last = input + output - 1;
+  const prefill = held(footprint.prefill, input);
+  return last > input ? Math.max(prefill, held(footprint.decode, last - 1)) : prefill;
+};

@@ -1,0 +1,49 @@
+// Seconds of a pass and of a generation: fixtures/core/estimate/formula.py, with its names and in its order. Parameters
+// `v` and counts `model` have the names that they have there; `on` is one device of a number, in FLOP/s and bytes/s.
+
+const REFERENCE_BYTES_PER_S = 2039e9;
+const NODES = 6;
+const BYTES_A_VALUE = 2;
+
+/** (x^p + y^p)^(1/p). */
+const norm = (x, y, p) => {
+  const high = Math.max(x, y);
+  return high > 0 ? high * (1 + (Math.min(x, y) / high) ** p) ** (1 / p) : 0;
+};
+
+/** A pass of `batch` sequences with so many `added` tokens each, over so many attended ones. */
+const onePass = (model, on, batch, added, attended, v) => {
+  const n = on.number;
+  const several = n > 1 ? 1 : 0;
+  const host = v.g_host * (v.tau_s * (model.ops * model.layers + model.base) + several * 2 * model.layers * v.alpha_s);
+  const slow = n * REFERENCE_BYTES_PER_S * (on.bytes_per_s / REFERENCE_BYTES_PER_S) ** v.gamma;
+  const memory = n * on.bytes_per_s;
+  const moved = model.layers * batch * added * (model.sigma * model.heads * attended + model.omega * model.width);
+  const reduced = 2 * (n - 1) / n * batch * added * model.width * BYTES_A_VALUE;
+  const parts = {
+    host,
+    FLOPs: v.g_device * batch * (model.a + model.b * added + model.c * added * attended) / (n * v.e_flops * on.flops_per_s),
+    weights: v.g_device * (1 + (added > 1 ? v.pack : 0)) * model.weight_bytes / (n * v.e_weights * on.bytes_per_s),
+    cache: v.g_device * model.kappa * model.c * batch * attended / Math.min(v.e_cache * slow, memory),
+    scores: v.g_device * moved / Math.min(v.e_scores * slow, memory),
+    link: v.g_device * several * 2 * model.layers * reduced / (v.e_link * on.link_bytes_per_s),
+  };
+  const device = norm(parts.FLOPs, parts.weights, v.q) + parts.cache + parts.scores + parts.link;
+  return { parts, total: norm(host, device, v.p) };
+};
+
+/** Prefill, and output - 1 steps of one token, evaluated at the midpoints of six equal parts; with a cache. */
+const generate = (model, on, batch, input, output, v) => {
+  const first = onePass(model, on, batch, input, input, v);
+  const steps = output - 1;
+  const passes = Array.from({ length: NODES }, (_, i) =>
+    onePass(model, on, batch, 1, input + 0.5 + steps * (i + 0.5) / NODES, v));
+  const mean = (of) => passes.reduce((sum, pass) => sum + of(pass), 0) / NODES;
+  const parts = Object.fromEntries(["host", "weights", "FLOPs", "cache", "scores", "link"].map((name) =>
+    [name, first.parts[name] + steps * mean((pass) => pass.parts[name])]));
+  return {
+    ttft_s: first.total,
+    decode_s: steps * mean((pass) => pass.total),
+    set_by: Object.keys(parts).reduce((most, name) => (parts[name] > parts[most] ? name : most)),
+  };
+};

@@ -1,0 +1,138 @@
+"""The page's estimates are those of `ci.pick --estimate`: the same questions, in a browser and in Python."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ci.pick.estimates import RANKS, Question, look, machines, plain
+from ci.pick.estimator import Estimator, model_of
+from ci.report.__main__ import main
+from ci.report.read.samples import Curve, curves, newest, read_samples
+from ci.tests.browser import Shown
+from ci.tests.report_histories import PUBLISHED, record, write
+from fixtures.core.spec import library
+
+pytestmark = pytest.mark.slow
+ASK = """
+(questions) => {
+  const { data, look } = window.benchmarks;
+  const names = data.estimates.hardware.map((spec) => spec.name);
+  return questions.map(({ question, prices, machines }) => {
+    const on = machines?.map(([n, name]) => [n, names.indexOf(name)]);
+    const { rows, refused } = look(data, question, prices, on);
+    return { rows: rows.map(({ place, ...row }) => row), refused };
+  });
+}
+"""
+MODELS = ("mpt7b", "mpt30b", "llama31_8b", "llama31_70b", "qwen3_8b", "falcon7b", "mixtral8x7b", "own")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The published points, and a machine of one's own with a model that the library lacks."""
+    own = [
+        record("own", hardware, batch, 0.9 + batch / 50, input_len=128, output_len=32)
+        for hardware in ("1xh100_80gb", "3xl4")
+        for batch in (1, 4, 16)
+    ]
+    return PUBLISHED, write(tmp_path_factory.mktemp("own") / "own.json", own)
+
+
+class Asked:
+    """Questions as the page takes them, and what Python answers."""
+
+    def __init__(self, runs: Sequence[Path]) -> None:
+        """Read the runs once."""
+        self.samples = newest(read_samples(runs))
+        self.curves = [curve for curve in curves(self.samples) if curve.samples]
+        self.estimator = Estimator(self.samples)
+        self.questions: list[dict[str, Any]] = []
+        self.answers: list[dict[str, Any]] = []
+
+    def ask(
+        self,
+        model: str,
+        lengths: tuple[int, int],
+        question: Question,
+        labels: Sequence[tuple[int, str]] = (),
+        prices: dict[str, float] | None = None,
+    ) -> None:
+        """One question, of all machines where none are named."""
+        known = {curve.model: curve.samples[0] for curve in self.curves}
+        spec = library.model(model) if model in library.names("models") else model_of(known[model])
+        here: list[Curve] = [
+            curve
+            for curve in self.curves
+            if curve.model == model and (curve.input_len, curve.output_len) == lengths
+        ]
+        on = machines([(n, library.hardware(name)) for n, name in labels], self.samples)
+        found = look(question, spec, lengths, on, (), here, self.estimator, prices or {})
+        self.answers.append(json.loads(json.dumps(plain(found))))
+        asked = {
+            "model": model, "input": lengths[0], "output": lengths[1], "rank": question.rank,
+            "batches": list(question.batches), "output_tokens_per_s": question.tokens_per_s,
+            "latency_s": question.latency_s, "ttft_s": question.ttft_s, "tpot_s": question.tpot_s,
+        }  # fmt: skip
+        of = [list(label) for label in labels] or None
+        self.questions.append({"question": asked, "prices": prices or {}, "machines": of})
+
+
+def random_question(rng: random.Random, asked: Asked) -> None:
+    """Any model, lengths, batches, target and price, of one or two machines."""
+    model = rng.choice(MODELS)
+    lengths = rng.choice([(512, 64), (128, 32), (128, 1), (rng.randint(1, 9000), rng.randint(1, 900))])
+    target = rng.choice(["latency_s", "tokens_per_s", "ttft_s", "tpot_s", None])
+    scale = {"latency_s": 5.0, "tokens_per_s": 300.0, "ttft_s": 0.3, "tpot_s": 0.04}
+    wished: dict[str, Any] = {} if target is None else {target: scale[target] * 10 ** rng.uniform(-1, 1)}
+    if rng.random() < 0.6:
+        wished["batches"] = tuple(sorted({rng.randint(1, 300) for _ in range(rng.randint(1, 3))}))
+    question = Question(rank=rng.choice(RANKS), **wished)
+    names = [name for name in library.names("hardware") if library.hardware(name).kind == "gpu"]
+    labels = [(rng.choice([1, 1, 2, 3, 4, 8]), rng.choice([*names, "a100_80gb", "h100_80gb"]))
+              for _ in range(rng.randint(1, 2))]  # fmt: skip
+    prices = {name: rng.uniform(0.5, 9) for name in names if rng.random() < 0.3}
+    asked.ask(model, lengths, question, list(dict.fromkeys(labels)), prices)
+
+
+def assert_same(ours: dict[str, Any], theirs: dict[str, Any], question: dict[str, Any]) -> None:
+    """Words and whole numbers exactly, the rest to nine digits; rows in the same order."""
+    assert ours["refused"] == theirs["refused"], question
+    assert len(ours["rows"]) == len(theirs["rows"]), question
+    for row, expected in zip(ours["rows"], theirs["rows"], strict=True):
+        estimate, wished = row["estimate"] or {}, expected["estimate"] or {}
+        assert estimate.keys() == wished.keys(), question
+        pairs = [(row[key], expected[key]) for key in expected if key != "estimate"]
+        pairs += [(estimate[key], wished[key]) for key in wished]
+        for one, other in pairs:
+            assert one == (pytest.approx(other, rel=1e-9) if isinstance(other, float) else other), question
+
+
+def test_the_page_and_the_command_estimate_the_same(
+    browser: Any, runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """In 500 random questions of a machine or two, and some of all machines."""
+    asked, rng = Asked(runs), random.Random(11)
+    for _ in range(500):
+        random_question(rng, asked)
+    asked.ask("llama31_70b", (1000, 200), Question(rank="fewest"))
+    asked.ask("mpt7b", (512, 64), Question(latency_s=2.0, rank="cost"), prices={"a100_80gb": 1.8, "l4": 0.6})
+    asked.ask("qwen3_8b", (2000, 300), Question(tpot_s=0.05, batches=(1, 8)))
+    file = tmp_path / "report.html"
+    assert main([*map(str, runs), "-o", str(file), "--most", "1"]) == 0
+    shown = Shown(browser, file)
+    found = shown.page.evaluate(ASK, asked.questions)
+    shown.close()
+    for one, expected, question in zip(found, asked.answers, asked.questions, strict=True):
+        assert_same(one, expected, question)
+    rows = [row for answer in asked.answers for row in answer["rows"]]
+    assert {row["verdict"] for row in rows} == {"meets", "meets, estimated", "may meet", "does not meet"}
+    novelty = {row["estimate"]["novelty"] for row in rows if row["estimate"]}
+    assert {"machine never seen", "other batch", "other count, other model, other lengths"} <= novelty
+    reasons = {one["reason"].partition(":")[2][:20] for answer in asked.answers for one in answer["refused"]}
+    assert len(reasons) >= 4
