@@ -83,12 +83,12 @@ def cases_on(
             and (curve.input_len, curve.output_len) == lengths
         ]
         chosen = list(engines) or list({curve.engine: engine_of(curve.samples[0]) for curve in here}.values())
-        for engine in chosen or [_usual(n)]:
+        for engine in chosen or [usual_engine(n)]:
             same = next((curve for curve in here if curve.engine == engine.name), None)
             yield Case(model, hardware, n, engine, Point(1, *lengths)), same
 
 
-def _usual(devices: int) -> EngineSpec:
+def usual_engine(devices: int) -> EngineSpec:
     """What would run on so many devices."""
     return EngineSpec("hf") if devices == 1 else EngineSpec("deepspeed", "deepspeed")
 
@@ -120,7 +120,7 @@ def measured_rows(question: Question, curve: Curve, prices: Mapping[str, float])
                 hardware, sample.devices, sample.engine, sample.point,
                 sample.latency_s, sample.latency_s, sample.latency_s,
                 ttft_s, tpot_s, None, sample.machines, prices.get(sample.device),
-                sample.record.joules_per_output_token,
+                sample.record.joules_per_output_token, source=sample.source, case_id=sample.case_id,
             )
         )  # fmt: skip
     return rows

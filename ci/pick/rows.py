@@ -12,6 +12,7 @@ from fixtures.core.spec.case import HardwareSpec, Point
 
 MEETS, ESTIMATED, MAY, NOT = "meets", "meets, estimated", "may meet", "does not meet"
 CLASSES = (MEETS, ESTIMATED, MAY, NOT)
+SOURCE = "estimated"  # beside "measured" and "published"
 RANKS = ("tokens", "device", "cost", "fewest")
 
 
@@ -37,7 +38,8 @@ class Row:
     """A point of a machine, measured where `estimate` is None; `low_s` and `high_s` are of the latency.
 
     `number` is of the devices that are paid for: the ranks of one CPU are one. `usd_per_hour` is the price of
-    one, `joules` what a measured call took an output token, by the device's counter.
+    one, `joules` what a measured call took an output token, by the device's counter. A measured row has the
+    `source` and the id of its case.
     """
 
     verdict: str
@@ -55,6 +57,8 @@ class Row:
     usd_per_hour: float | None = None
     joules: float | None = None
     measure: tuple[str, ...] = ()
+    source: str = SOURCE
+    case_id: str | None = None
 
     @property
     def label(self) -> str:
@@ -114,6 +118,8 @@ class Row:
             "hardware": self.label,
             "devices": self.devices,
             "engine": self.engine,
+            "source": self.source,
+            "case": self.case_id,
             "batch_size": self.point.batch_size,
             "input_len": self.point.input_len,
             "output_len": self.point.output_len,

@@ -20,7 +20,8 @@ HERE = Path(__file__).parent
 STYLES = ("base.css", "controls.css", "figures.css", "table.css", "print.css")
 SCRIPTS = (
     "dom.js", "words.js", "data.js", "pick.js", "formula.js", "estimate.js", "look.js", "record.js",
-    "filters.js", "picker.js", "theme.js", "marks.js", "figures.js", "copy.js", "table.js", "main.js",
+    "filters.js", "rows.js", "picker.js", "theme.js", "marks.js", "figures.js", "copy.js", "table.js",
+    "main.js",
 )  # fmt: skip
 
 

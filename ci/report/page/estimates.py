@@ -10,9 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ci.pick.estimates import _MOST as MOST
-from ci.pick.estimates import _usual as usual_engine
-from ci.pick.estimates import machines
+from ci.pick.estimates import MOST, machines, usual_engine
 from ci.pick.estimator import Estimator, engine_of, model_of
 from ci.report.read.cases import case_of
 from ci.report.read.samples import Curve, Sample

@@ -75,7 +75,7 @@ const meets = (question, tokens, latency_s, ttft_s, tpot_s) =>
 
 /** A row in the form of the command's; `number` is of the devices that are paid for. */
 const rowOf = (verdict, curveOrCase, batch, { latency_s, high_s, ttft_s, tpot_s }, price, rest) => {
-  const { device, devices, number, engine, input, output, tdp_w, joules } = curveOrCase;
+  const { device, devices, number, engine, source, caseId, input, output, tdp_w, joules } = curveOrCase;
   const output_tokens_per_s = batch * output / latency_s;
   const usd = price === undefined ? null : price * number / 3600 / output_tokens_per_s * 1e6;
   const shared = usd === null || ttft_s === null ? null : price * number / 3600;
@@ -85,6 +85,8 @@ const rowOf = (verdict, curveOrCase, batch, { latency_s, high_s, ttft_s, tpot_s 
     hardware: `${devices}x${device}`,
     devices,
     engine,
+    source,
+    case: caseId,
     batch_size: batch,
     input_len: input,
     output_len: output,
@@ -115,8 +117,9 @@ const measuredRows = (data, question, curve, prices) => {
     if ((question.ttft_s !== null && ttft_s === null) || (question.tpot_s !== null && tpot_s === null)) return [];
     const verdict = meets(question, batch * curve.output_len, latency_s, ttft_s, tpot_s) ? MEETS : NOT;
     const of = {
-      device: curve.device, devices: curve.devices, number: curve.machines, engine: curve.engine, input: curve.input_len,
-      output: curve.output_len, tdp_w: spec?.tdp_w ?? null, joules: value("joules_per_output_token"),
+      device: curve.device, devices: curve.devices, number: curve.machines, engine: curve.engine, source: curve.source,
+      caseId: data.cases[place].id, input: curve.input_len, output: curve.output_len, tdp_w: spec?.tdp_w ?? null,
+      joules: value("joules_per_output_token"),
     };
     return [rowOf(verdict, of, batch, { latency_s, high_s: latency_s, ttft_s, tpot_s }, prices[curve.device], { place })];
   });
@@ -182,7 +185,10 @@ const estimatedRow = (question, { pair, hardware, n, model, input, output }, bat
   const within = (factor) => meets(question, batch * output, found.latency_s * factor, found.ttft_s * factor,
     found.tpot_s === null ? null : found.tpot_s * factor);
   const verdict = within(half_width) ? ESTIMATED : (within(1) ? MAY : NOT);
-  const of = { device: hardware.name, devices: n, number: n, engine: pair.engine, input, output, tdp_w: hardware.tdp_w, joules: null };
+  const of = {
+    device: hardware.name, devices: n, number: n, engine: pair.engine, source: "estimated", caseId: null, input, output,
+    tdp_w: hardware.tdp_w, joules: null,
+  };
   return rowOf(verdict, of, batch, found, prices[hardware.name], { estimate: found });
 };
 

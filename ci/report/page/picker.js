@@ -2,7 +2,7 @@
 
 const makePicker = (data, records) => {
   const form = byId("question");
-  const { model, input, output, kind, goal } = form.elements;
+  const { model, input, output, kind, goal, estimate, rank } = form.elements;
   const prices = {};
 
   const ofModel = () => data.curves.filter((curve) => curve.model === model.value);
@@ -21,20 +21,52 @@ const makePicker = (data, records) => {
     fill(output, ofInput().map((curve) => curve.output_len), output.value || wished.output_len);
   };
 
-  const answer = () => {
+  /** What is asked, with a message for each field that is not valid. */
+  const read = () => {
     const wished = wishOf(kind.value, goal.value);
-    goal.setAttribute("aria-invalid", String(wished === null));
-    byId("question-error").textContent = wished === null
-      ? `Write ${kind.value === "latency" ? "seconds" : "tokens/s"} above zero, such as ${kind.value === "latency" ? "2" : "500"}.`
-      : "";
-    byId("answer").replaceChildren(...(wished === null ? [] : answersOf(data, records, pick(here(), wished, prices), wished)));
+    const wrong = wished === null ? [[goal, `Write ${TARGETS[kind.value].unit} above zero, such as ${TARGETS[kind.value].usual}.`]] : [];
+    if (!estimate.checked) return { wished, wrong };
+    const lengths = ["any_input", "any_output"].map((name) => wholeNumbers(form.elements[name].value));
+    const batches = wholeNumbers(form.elements.batches.value);
+    for (const [i, name] of ["any_input", "any_output"].entries()) {
+      if (lengths[i]?.length !== 1) wrong.push([form.elements[name], "Write a whole number of tokens above zero, such as 512."]);
+    }
+    if (batches === null) wrong.push([form.elements.batches, "Write whole numbers of sequences, such as 1, 8; or none for any."]);
+    const [[any_input], [any_output]] = lengths.map((found) => found ?? []);
+    return { wished: { ...wished, model: model.value, input: any_input, output: any_output, rank: rank.value, batches }, wrong };
+  };
+
+  const answer = () => {
+    const { wished, wrong } = read();
+    for (const field of form.querySelectorAll("[aria-describedby]")) {
+      field.setAttribute("aria-invalid", String(wrong.some(([other]) => other === field)));
+    }
+    byId("question-error").textContent = wrong.map(([, message]) => message)[0] ?? "";
+    const answers = () => (estimate.checked ? estimatesOf(data, records, wished, prices)
+      : answersOf(data, records, pick(here(), wished, prices), wished));
+    byId("answer").replaceChildren(...(wrong.length ? [] : answers()));
+  };
+
+  /** The fields of measured cases alone, or those of estimates too. */
+  const showMode = () => {
+    for (const node of form.querySelectorAll("[data-mode]")) node.hidden = (node.dataset.mode === "estimate") !== estimate.checked;
+    const targets = Object.entries(TARGETS).filter(([, { measured }]) => measured || estimate.checked);
+    const target = targets.some(([name]) => name === kind.value) ? kind.value : "latency";
+    kind.replaceChildren(...targets.map(([value, { label }]) => element("option", { value }, label)));
+    kind.value = target;
+    const models = estimate.checked ? data.estimates.models.map(({ name }) => name) : data.curves.map((curve) => curve.model);
+    fill(model, models, model.value || richest(data.curves).model);
+    if (estimate.checked) [form.elements.any_input.value, form.elements.any_output.value] = [input.value, output.value];
   };
 
   const ask = (changed) => {
-    if (changed === model) input.value = output.value = "";
-    if (changed === model || changed === input) lengthsOfModel();
-    if (changed === kind) goal.value = usualGoal(here(), kind.value);
-    byId("goal-label").textContent = kind.value === "latency" ? "Latency, s" : "Tokens/s";
+    if (changed === estimate) showMode();
+    if (changed === estimate || changed === model) input.value = output.value = "";
+    if ([estimate, model, input].includes(changed) && ofModel().length) lengthsOfModel();
+    if (changed === kind || (changed === estimate && kind.value === "latency")) goal.value = usualGoal(here(), kind.value);
+    if (changed === kind && kind.value === "fits") rank.value = "fewest";
+    byId("goal-label").textContent = TARGETS[kind.value].short;
+    goal.closest("label").hidden = kind.value === "fits";
     answer();
   };
 
@@ -43,15 +75,35 @@ const makePicker = (data, records) => {
     byId("answer").replaceChildren(element("p", {}, "No case has a number."));
     return;
   }
-  const first = richest(data.curves);
-  fill(model, data.curves.map((curve) => curve.model), first.model);
+  showMode();
   lengthsOfModel();
   goal.value = usualGoal(here(), kind.value);
-  byId("price-inputs").append(...priceInputs(data.curves, prices, answer));
+  const measured = data.curves.map((curve) => curve.device);
+  byId("price-inputs").append(...priceInputs(measured, data.estimates.hardware.map(({ name }) => name), prices, answer));
+  showMode();
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("change", (event) => { if (event.target.form === form && !event.target.dataset.device) ask(event.target); });
-  goal.addEventListener("input", debounced(200, answer));
+  // what is typed is answered as it is typed; its change comes when the focus leaves, and would replace what is clicked on
+  form.addEventListener("change", (event) => { if (event.target.matches("select, [type=checkbox]")) ask(event.target); });
+  for (const field of [goal, ...form.querySelectorAll("input[data-mode], [data-mode] > input")]) {
+    field.addEventListener("input", debounced(200, answer));
+  }
   ask(null);
+};
+
+/** What can be asked for; without estimates only what is measured everywhere. */
+const TARGETS = {
+  latency: { label: "latency at most, s", short: "Latency, s", unit: "seconds", usual: "2", measured: true },
+  throughput: { label: "output tokens/s at least", short: "Tokens/s", unit: "tokens/s", usual: "500", measured: true },
+  ttft: { label: "time to first token at most, s", short: "TTFT, s", unit: "seconds", usual: "0.5", measured: false },
+  tpot: { label: "time per output token at most, ms", short: "TPOT, ms", unit: "milliseconds", usual: "50", measured: false },
+  fits: { label: "none: that it fits", short: "", unit: "", usual: "", measured: false },
+};
+
+/** Whole numbers above zero, separated by commas or spaces, rising; null for anything else. */
+const wholeNumbers = (written) => {
+  const words = written.split(/[\s,]+/).filter(Boolean);
+  if (!words.every((word) => /^[1-9]\d{0,6}$/.test(word))) return null;
+  return [...new Set(words.map(Number))].sort((a, b) => a - b);
 };
 
 /** A curve of the model and lengths that have the most curves. */
@@ -64,6 +116,7 @@ const richest = (curves) => {
 
 /** The median of what the curves reach, rounded to 1, 2 or 5 times a power of ten on its easier side. */
 const usualGoal = (curves, kind) => {
+  if (!curves.length || !TARGETS[kind].measured) return TARGETS[kind].usual;
   const reached = curves.flatMap((curve) => curve.samples.map(([batch, latency]) =>
     (kind === "latency" ? latency : batch * curve.output_len / latency))).sort((a, b) => a - b);
   const middle = reached[Math.floor(reached.length / 2)];
@@ -73,17 +126,18 @@ const usualGoal = (curves, kind) => {
   return significant(goal, 1);
 };
 
-/** The target as typed; null unless it is a number above zero. */
+/** The target as typed; null unless it is a number above zero, or nothing is to be typed. */
 const wishOf = (kind, written) => {
+  const none = { latency_s: null, output_tokens_per_s: null, ttft_s: null, tpot_s: null };
+  if (kind === "fits") return none;
   const number = /^\s*(\d+(\.\d*)?|\.\d+)\s*$/.test(written) ? Number(written) : 0;
   if (!(number > 0 && number < Infinity)) return null;
-  return kind === "latency"
-    ? { latency_s: number, output_tokens_per_s: null }
-    : { latency_s: null, output_tokens_per_s: number };
+  const field = { latency: "latency_s", throughput: "output_tokens_per_s", ttft: "ttft_s", tpot: "tpot_s" }[kind];
+  return { ...none, [field]: kind === "tpot" ? number / 1000 : number };
 };
 
-/** A price field per device; anything but a number above zero counts as no price. */
-const priceInputs = (curves, prices, changed) => inOrder(curves.map((curve) => curve.device)).map((device) => {
+/** A price field per device; anything but a number above zero counts as no price. Only estimates are of the others. */
+const priceInputs = (measured, others, prices, changed) => inOrder([...measured, ...others]).map((device) => {
   const take = (event) => {
     const number = Number(event.target.value.trim() || "0");
     const valid = number > 0 && number < Infinity;
@@ -93,7 +147,7 @@ const priceInputs = (curves, prices, changed) => inOrder(curves.map((curve) => c
     changed();
   };
   const box = element("input", { inputmode: "decimal", size: 6, "data-device": device, oninput: take });
-  return element("label", {}, element("span", {}, device), box);
+  return element("label", { "data-mode": measured.includes(device) ? null : "estimate" }, element("span", {}, device), box);
 });
 
 const HEADINGS = ["hardware", "tokens/s", "latency s", "batch", "tokens/s per device", "$/M tokens", "engine", "source", "remarks"];
@@ -101,9 +155,7 @@ const HEADINGS = ["hardware", "tokens/s", "latency s", "batch", "tokens/s per de
 /** The answers as a table; interpolated batches are rows marked as such. */
 const answersOf = (data, records, answers, target) => {
   const met = answers.filter((answer) => answer.meets);
-  const goal = target.latency_s === null
-    ? `${significant(target.output_tokens_per_s)} tokens/s`
-    : `a latency of ${seconds(target.latency_s)}`;
+  const goal = askedFor(target);
   const most = Math.max(...met.map((answer) => answer.best.output_tokens_per_s));
   const priced = met.some((answer) => answer.usd_per_million_output_tokens !== null);
   const names = shortNames(answers);

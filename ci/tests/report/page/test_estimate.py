@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 
-from ci.pick.estimates import RANKS, Question, look, machines, plain
+from ci.pick.__main__ import main as pick
+from ci.pick.estimates import look, machines
 from ci.pick.estimator import Estimator, model_of
+from ci.pick.rows import RANKS, Question
 from ci.report.__main__ import main
 from ci.report.read.samples import Curve, curves, newest, read_samples
 from ci.tests.browser import Shown
 from ci.tests.report_histories import PUBLISHED, record, write
+from fixtures.core.base.text import significant
 from fixtures.core.spec import library
 
 pytestmark = pytest.mark.slow
@@ -42,6 +45,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         for batch in (1, 4, 16)
     ]
     return PUBLISHED, write(tmp_path_factory.mktemp("own") / "own.json", own)
+
+
+@pytest.fixture(scope="module")
+def file(runs: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of these runs, with one figure."""
+    file = tmp_path_factory.mktemp("page") / "report.html"
+    assert main([*map(str, runs), "-o", str(file), "--most", "1"]) == 0
+    return file
 
 
 class Asked:
@@ -73,7 +84,7 @@ class Asked:
         ]
         on = machines([(n, library.hardware(name)) for n, name in labels], self.samples)
         found = look(question, spec, lengths, on, (), here, self.estimator, prices or {})
-        self.answers.append(json.loads(json.dumps(plain(found))))
+        self.answers.append(json.loads(json.dumps(found.as_dict())))
         asked = {
             "model": model, "input": lengths[0], "output": lengths[1], "rank": question.rank,
             "batches": list(question.batches), "output_tokens_per_s": question.tokens_per_s,
@@ -90,7 +101,7 @@ def random_question(rng: random.Random, asked: Asked) -> None:
     target = rng.choice(["latency_s", "tokens_per_s", "ttft_s", "tpot_s", None])
     scale = {"latency_s": 5.0, "tokens_per_s": 300.0, "ttft_s": 0.3, "tpot_s": 0.04}
     wished: dict[str, Any] = {} if target is None else {target: scale[target] * 10 ** rng.uniform(-1, 1)}
-    if rng.random() < 0.6:
+    if rng.random() < 0.8:
         wished["batches"] = tuple(sorted({rng.randint(1, 300) for _ in range(rng.randint(1, 3))}))
     question = Question(rank=rng.choice(RANKS), **wished)
     names = [name for name in library.names("hardware") if library.hardware(name).kind == "gpu"]
@@ -114,7 +125,7 @@ def assert_same(ours: dict[str, Any], theirs: dict[str, Any], question: dict[str
 
 
 def test_the_page_and_the_command_estimate_the_same(
-    browser: Any, runs: tuple[Path, Path], tmp_path: Path
+    browser: Any, runs: tuple[Path, Path], file: Path
 ) -> None:
     """In 500 random questions of a machine or two, and some of all machines."""
     asked, rng = Asked(runs), random.Random(11)
@@ -123,8 +134,6 @@ def test_the_page_and_the_command_estimate_the_same(
     asked.ask("llama31_70b", (1000, 200), Question(rank="fewest"))
     asked.ask("mpt7b", (512, 64), Question(latency_s=2.0, rank="cost"), prices={"a100_80gb": 1.8, "l4": 0.6})
     asked.ask("qwen3_8b", (2000, 300), Question(tpot_s=0.05, batches=(1, 8)))
-    file = tmp_path / "report.html"
-    assert main([*map(str, runs), "-o", str(file), "--most", "1"]) == 0
     shown = Shown(browser, file)
     found = shown.page.evaluate(ASK, asked.questions)
     shown.close()
@@ -136,3 +145,54 @@ def test_the_page_and_the_command_estimate_the_same(
     assert {"machine never seen", "other batch", "other count, other model, other lengths"} <= novelty
     reasons = {one["reason"].partition(":")[2][:20] for answer in asked.answers for one in answer["refused"]}
     assert len(reasons) >= 4
+
+
+def test_the_picker_estimates_what_is_asked(
+    browser: Any, file: Path, runs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By its form: any lengths, a target of TPOT, classes, intervals, what to measure, and messages."""
+    shown = Shown(browser, file)
+    page, answer = shown.page, shown.page.locator("#answer")
+    assert "estimated" not in answer.inner_text()
+    assert page.get_by_label("Target").locator("option").count() == 2
+    page.get_by_label("Estimate what was not measured").check()
+    assert answer.locator("tr.measured").count() == 6
+    fields = page.locator("#question :is(input, select):visible")
+    assert fields.evaluate_all("(all) => all.map((one) => one.labels.length)") == [1] * 8
+    page.locator("#question [name=model]").select_option("llama31_8b")
+    page.get_by_role("textbox", name="Tokens in").fill("1000")
+    page.get_by_role("textbox", name="Tokens out").fill("200")
+    page.get_by_label("Target").select_option("tpot")
+    page.get_by_label("TPOT, ms").fill("40")
+    page.wait_for_function("() => document.querySelector('#answer .verdict').textContent.includes('40.0 ms')")
+    asked = ["--model", "llama31_8b", "--input", "1000", "--output", "200", "--tpot", "40ms"]
+    assert pick([*map(str, runs), *asked, "--estimate", "--json"]) == 0
+    expected = [
+        row for row in json.loads(capsys.readouterr().out)["rows"] if row["verdict"] != "does not meet"
+    ]
+    found = answer.locator("tr.estimated")
+    assert found.locator("th").all_inner_texts() == [row["hardware"] for row in expected]
+    assert found.locator("td:nth-child(4)").all_inner_texts() == [
+        f"{significant(row['estimate']['low_s'])} to {significant(row['estimate']['high_s'])}"
+        for row in expected
+    ]
+    assert set(found.locator(".badge").all_inner_texts()) == {"estimated"}
+    assert {"meets, estimated", "may meet"} == {row["verdict"] for row in expected}
+    answer.locator("summary", has_text="Measure first").press("Enter")
+    answer.locator("li code").last.wait_for()
+    commands = [command for row in expected for command in row["measure"]]
+    assert answer.locator("li code").all_inner_texts() == commands
+    page.get_by_role("textbox", name="Tokens in").fill("1.5")
+    page.wait_for_function(
+        "() => document.querySelector('#question-error').textContent.includes('whole number')"
+    )
+    assert answer.inner_text() == ""
+    assert page.get_by_role("textbox", name="Tokens in").get_attribute("aria-invalid") == "true"
+    page.get_by_role("textbox", name="Tokens in").fill("40000")
+    page.wait_for_function("() => document.querySelector('#answer summary')")
+    answer.locator("summary", has_text="Not estimated").press("Enter")
+    answer.locator("dl dd").last.wait_for()
+    assert "input of 40000 tokens: beyond 16 times" in answer.locator("dl").inner_text()
+    page.get_by_label("Estimate what was not measured").uncheck()
+    assert answer.locator("tr.best").count() > 0
+    shown.close()
