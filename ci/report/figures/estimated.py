@@ -23,7 +23,7 @@ _WORDS = {"batch_size": "batch", "output_len": "output"}
 
 @dataclass(frozen=True)
 class Along:
-    """What a figure's curves go along: a field of a point, and the place of a point that takes so many s."""
+    """What a figure's curves go along: a field of a point, and the place of a point by its latency in s."""
 
     field: str
     place: Callable[[Point, float], tuple[float, float]]
