@@ -223,6 +223,10 @@ class FakeEngine:
         """Note that it was called."""
         self.log.append(("synchronize",))
 
+    def case_facts(self, work: Any) -> Mapping[str, Any]:
+        """None."""
+        return {}
+
     def reset_peak_memory(self) -> None:
         """Note that it was called."""
         self.log.append(("reset_peak_memory",))
