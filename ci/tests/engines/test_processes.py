@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
-from fixtures.engines.processes.environment import extensions_folder, remove_locks
+from fixtures.engines.processes.environment import extensions_folder, interpreter, remove_locks
 from fixtures.engines.processes.workers import _first, _is_common
 from fixtures.engines.protocol import CannotLoad, OutOfMemory, RankFailed
 
@@ -52,3 +53,13 @@ def test_locks_of_a_time_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert len(list(tmp_path.glob("*/build.ninja"))) == 4
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "none"))
     remove_locks(0)
+
+
+def test_an_environment_behind_a_link_has_one_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of its folder; the Python in it, which is a link itself, stays the environment's."""
+    (tmp_path / "real" / "bin").mkdir(parents=True)
+    (tmp_path / "real" / "bin" / "python").symlink_to("/usr/bin/env")
+    (tmp_path / "link").symlink_to("real")
+    for name in ("link", "real"):
+        monkeypatch.setattr(sys, "executable", str(tmp_path / name / "bin" / "python"))
+        assert interpreter() == str(tmp_path.resolve() / "real" / "bin" / "python")
