@@ -63,10 +63,19 @@ def own_locks(locks: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFERENCE_LOCK_FOLDER", str(folder))
 
 
+# pytest-benchmark asks a process of its own for the CPU, which takes 1 s and is looked at nowhere.
+WITHOUT_CPU_INFO = """
+from pytest_benchmark import plugin as _plugin
+
+_plugin.get_cpu_info = dict
+"""
+
+
 @pytest.fixture
-def project(pytester: pytest.Pytester) -> pytest.Pytester:
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """conftest.py, pytest.ini and the benchmarks in a new folder; the modules are those of this checkout."""
-    shutil.copy(ROOT / "conftest.py", pytester.path)
+    monkeypatch.setattr("pytest_benchmark.plugin.get_cpu_info", dict)  # and is undone after this test
+    (pytester.path / "conftest.py").write_text((ROOT / "conftest.py").read_text() + WITHOUT_CPU_INFO)
     ini = (ROOT / "pytest.ini").read_text().replace("pythonpath = .", f"pythonpath = {ROOT}")
     ini = ini.replace("addopts = ", "addopts = -p no:hypothesispytest ")  # it would be imported each time
     (pytester.path / "pytest.ini").write_text(ini)
@@ -85,10 +94,8 @@ KINDS["hf"] = FAKE_KIND
 
 def pytest_configure(config):
     from fixtures.measure import measure
-    from pytest_benchmark import plugin
 
     measure.Watch = FakeWatch
-    plugin.get_cpu_info = dict  # asks a process of its own, 1 s
 
 
 def pytest_sessionfinish(session):
@@ -109,7 +116,6 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeEngine]]:
     """The fake engine in the place of transformers'."""
     monkeypatch.setitem(KINDS, "hf", FAKE_KIND)
     monkeypatch.setattr("fixtures.measure.measure.Watch", FakeWatch)
-    monkeypatch.setattr("pytest_benchmark.plugin.get_cpu_info", dict)  # asks a process of its own, 1 s
     FakeEngine.reset()
     yield FakeEngine
     FakeEngine.reset()
