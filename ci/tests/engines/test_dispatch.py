@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,14 @@ LLAMA: dict[str, Any] = {
 
 
 def counted(architecture: dict[str, Any], **engine: Any) -> Dispatch:
-    """Of a model of its own."""
-    spec = ModelSpec("own", architecture)
-    case = Case(spec, hardware("cpu"), 1, EngineSpec("hf", **engine), Point(1, 8, 2))
+    """Of a model of its own; the same model is counted once."""
+    return _counted(tuple(architecture.items()), tuple(engine.items()))
+
+
+@cache
+def _counted(architecture: tuple[tuple[str, Any], ...], engine: tuple[tuple[str, Any], ...]) -> Dispatch:
+    spec = ModelSpec("own", dict(architecture))
+    case = Case(spec, hardware("cpu"), 1, EngineSpec("hf", **dict(engine)), Point(1, 8, 2))
     return count_dispatch(case, count_work(case))
 
 
