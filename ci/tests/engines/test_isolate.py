@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ci.tests.conftest import histories, write_suite
-from ci.tests.engines.test_rank_failures import Session
+from ci.tests.engines.test_rank_failures import Session, note_rounds
 from ci.tests.engines.test_ranks import cases_of, tiny_suite
 from ci.tests.fake_engine import FakeEngine
 from fixtures.engines import is_installed
@@ -146,12 +146,6 @@ def one_device(folder: Path, *output_lengths: int, engine: str = "hf") -> None:
     tiny_suite(folder, hardware=["1xcpu"], engines=[engine], sweeps=[sweep], rounds=50)
 
 
-def _cpu_s(pid: int) -> float:
-    """CPU seconds that a process has used."""
-    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-
-
 def worker(session: Session) -> int:
     """The process that the model of a session is in."""
     end = time.monotonic() + 60
@@ -183,14 +177,11 @@ def test_a_real_model_that_is_killed_is_loaded_again(
     """
     long, short = (f"tiny-1xcpu-{engine}-b1-in16-out{n}" for n in (800, 9))
     one_device(project.path, 800, 9, engine=engine)
+    note_rounds(project.path)
     session = Session(project.path)
     session.start(*options)
-    first = worker(session)
-    end = time.monotonic() + 120
-    while _cpu_s(first) < 12:  # loaded for sure, and in one of its calls, of which there are minutes
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    os.kill(first, by)
+    session.wait_for_call(long)
+    os.kill(worker(session), by)
     assert session.end() == 1, session.log
     assert re.search(rf"{long}: the model's process was killed by {by.name}", session.log), session.log
     assert list(cases_of(histories(project.path)[0])) == [short]
