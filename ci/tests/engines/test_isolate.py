@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ci.tests.conftest import histories, write_suite
-from ci.tests.engines.test_rank_failures import Session, note_rounds
+from ci.tests.engines.test_rank_failures import WAIT_S, Session, note_rounds
 from ci.tests.engines.test_ranks import cases_of, tiny_suite
 from ci.tests.fake_engine import FakeEngine
 from fixtures.engines import is_installed
@@ -72,11 +72,11 @@ def test_a_crash_costs_its_case_alone(project: pytest.Pytester, fake: Fake, mode
 )
 def test_a_case_that_hangs_is_ended(project: pytest.Pytester, fake: Fake, model: str, where: str) -> None:
     """After --case-timeout, which isolates by itself; it says where."""
-    result = run(project, model, options=("--case-timeout", "2"))
+    result = run(project, model, options=("--case-timeout", "4"))
     result.assert_outcomes(passed=2, failed=1)
     result.stdout.re_match_lines(
         [
-            rf".*{model}-1xcpu-hf-b2-in4-out2: the case did not end within 2 s \(--case-timeout\) "
+            rf".*{model}-1xcpu-hf-b2-in4-out2: the case did not end within 4 s \(--case-timeout\) "
             rf"in 'timed': the model's process {where}"
         ]
     )
@@ -148,7 +148,7 @@ def one_device(folder: Path, *output_lengths: int, engine: str = "hf") -> None:
 
 def worker(session: Session) -> int:
     """The process that the model of a session is in."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + WAIT_S
     while time.monotonic() < end:
         for pid in session.processes():
             if "fixtures.engines.processes.worker" in Path(f"/proc/{pid}/cmdline").read_text():
@@ -199,7 +199,7 @@ def test_its_process_ends_with_the_session(project: pytest.Pytester) -> None:
     assert session.process is not None
     session.process.kill()
     session.process.wait()
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while session.processes():
         assert time.monotonic() < end
         time.sleep(0.05)

@@ -132,7 +132,7 @@ class Session:
 
     def check_nothing_is_left(self) -> None:
         """No process, no segment of shared memory, no file of the ranks."""
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while self.processes() and time.monotonic() < end:
             time.sleep(0.1)
         assert self.processes() == []
@@ -314,7 +314,7 @@ def test_when_pytest_is_killed_its_ranks_end_too(
     assert session.process is not None
     session.process.kill()
     session.process.wait()
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while session.processes() and time.monotonic() < end:
         time.sleep(0.1)
     assert session.processes() == []
