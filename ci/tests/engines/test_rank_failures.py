@@ -359,8 +359,8 @@ def test_who_is_given_up_while_it_compiles_leaves_no_lock(session: Session, tmp_
     )
     compiler.chmod(0o755)
     tiny_suite(session.folder, hardware=["2xcpu"], engines=["deepspeed"], warmup_rounds=0)
-    environ = {"TORCH_EXTENSIONS_DIR": str(operators), "CXX": str(compiler)}
-    session.start(TIMEOUT, "--rounds", "1", "-k", "deepspeed and out8", **environ)
+    options = (TIMEOUT, "--rounds", "1", "-k", "deepspeed and out8")
+    session.start(*options, TORCH_EXTENSIONS_DIR=str(operators), CXX=str(compiler))
     session.wait_until(compiles.exists)
     assert list(operators.glob("deepspeed_shm_comm/lock"))
     assert session.process is not None
