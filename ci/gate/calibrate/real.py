@@ -119,7 +119,7 @@ def _options(folder: Path, planted: Planted) -> list[str]:
     """What pytest is told; the suite is written to the folder."""
     file = folder / f"layers_{LAYERS + planted.layers}.yaml"
     file.write_text(json.dumps(suite(LAYERS + planted.layers)), encoding="utf-8")
-    plugin = ["-p", "fixtures.engines.sleeping"] if planted.sleeps else []
+    plugin = ["-p", "ci.gate.calibrate.sleeping"] if planted.sleeps else []
     return ["--suite", str(file), *plugin]
 
 

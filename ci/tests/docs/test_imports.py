@@ -80,9 +80,9 @@ def test_rooms_import_downwards(path: Path) -> None:
 
 
 def test_each_hook_stands_once_and_in_the_plugin() -> None:
-    """Other rooms have functions that it calls; the gate's own test of a slowdown is a plugin by itself."""
+    """Other rooms have functions that it calls."""
     found = {(path.name, name) for path in ROOMS for name in hooks(path)}
-    assert {name for name, _ in found} == {"plugin.py", "sleeping.py"}
+    assert {name for name, _ in found} == {"plugin.py"}
     names = hooks(ROOT / "fixtures/plugin.py")
     assert len(names) == len(set(names)) > 15
     assert not [path for path in ROOMS if path.name != "plugin.py" and "hookimpl" in path.read_text()]

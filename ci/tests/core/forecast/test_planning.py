@@ -371,8 +371,7 @@ def test_the_table_has_a_row_a_case() -> None:
     toy = case(model=ModelSpec("toy", {"model_type": "toy"}))
     cases = [case(), case(Point(10**6, 128, 32)), toy]
     expected = Planner(Past((seen(case()),)), 8).expect_all(cases)
-    rows = [{"case": one.as_dict(), "plan": expected[one.id].as_dict()} for one in cases]
-    heading, _, model, *lines = plan_table(rows)
+    heading, _, model, *lines = plan_table(cases, expected)
     columns = ["batch", "tokens in", "out", "needs GB", "has GB", "fits", "bound s", "expected s"]
     assert " ".join(heading.split()) == " ".join(columns)
     assert model == "mpt125m"
