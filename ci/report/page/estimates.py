@@ -183,4 +183,4 @@ def _footprint(footprint: Footprint, embedding_stays_whole: bool) -> dict[str, A
 
 def _instants(run: Pass) -> list[list[list[int]]]:
     """(live, logits) of each moment, each the coefficients of 1, T, T^2, B, BT, BT^2."""
-    return [[list(asdict(one.live).values()), list(asdict(one.logits).values())] for one in run.instants]
+    return [[list(one.live), list(one.logits)] for one in run.instants]
