@@ -1,0 +1,81 @@
+"""Continuous batching does the work that `generate` does, and shares none of it between calls."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from ci.tests.engines.test_llamacpp import MODELS, POINT, case, tokens
+from fixtures.core.spec import library
+from fixtures.core.spec.case import Case, EngineSpec, ModelSpec, Point
+from fixtures.core.spec.engine_kinds import KINDS
+from fixtures.engines import open_here, why_not
+from fixtures.engines.protocol import WorkNotDone
+from fixtures.measure.prompts import make_prompts
+
+PAGED = EngineSpec("hf_paged_fp32", kind="hf_paged", dtype="float32")
+
+
+def paged(name: str, point: Point = POINT) -> Case:
+    """A small model in fp32."""
+    model = ModelSpec(name, {**MODELS[name], "max_position_embeddings": 1024})
+    return Case(model, library.hardware("cpu"), 1, PAGED, point)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["llama", "mistral", "qwen3"])
+def test_the_tokens_are_those_of_generate(name: str) -> None:
+    """In fp32, of a batch of several sequences."""
+    of_hf = tokens(open_here(KINDS["hf"], 60), case("hf", name, max_position_embeddings=1024))
+    assert tokens(open_here(KINDS["hf_paged"], 60), paged(name)) == of_hf
+
+
+@pytest.mark.slow
+def test_a_shared_prefix_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where sharing is on, the second call of the same prompts computes only what fills no page."""
+    from transformers import ContinuousBatchingConfig
+
+    from fixtures.engines import hf_paged
+
+    point = Point(2, 300, 3)
+    engine: Any = open_here(KINDS["hf_paged"], 60)
+    engine.load(paged("llama", point), seed=17)
+    prompts = make_prompts(point, 640, 17)
+    work = engine.prepare(prompts, point.output_len)
+    for _ in range(2):
+        engine.verify(work, engine.generate(work))
+    settings = engine.case_facts(work)["engine_settings"]
+    assert (settings["first_pass_positions"], settings["shared_blocks"], settings["blocks"]) == (600, 0, 4)
+    assert [len(moments) for moments in engine._moments] == [3, 3]
+
+    own = ContinuousBatchingConfig
+    monkeypatch.setattr(
+        hf_paged, "ContinuousBatchingConfig", lambda **keys: own(**{**keys, "allow_block_sharing": True})
+    )
+    work = engine.prepare(prompts, point.output_len)
+    engine.verify(work, engine.generate(work))
+    made = engine.generate(work)
+    with pytest.raises(WorkNotDone, match=r"given \[88, 2, 2\] positions step by step, not \[600, 2, 2\]"):
+        engine.verify(work, made)
+    engine._positions = [600, 2, 2]
+    with pytest.raises(WorkNotDone, match="the keys and values of 512 tokens were shared"):
+        engine.verify(work, made)
+    engine.close()
+
+
+@pytest.mark.parametrize(
+    ("model_type", "told"),
+    [
+        ("mpt", "does not run mpt: its position bias .*; hf runs it"),
+        ("falcon", "does not run falcon: its attention .*; hf runs it"),
+        ("gpt2", "does not run gpt2: it was tried with llama, mistral, qwen3 alone; hf runs it"),
+        ("qwen3", None),
+    ],
+)
+def test_what_cannot_be_paged_is_refused_before_it_loads(model_type: str, told: str | None) -> None:
+    """By its type, with what runs it."""
+    model = ModelSpec("m", {"model_type": model_type})
+    reason = why_not(Case(model, library.hardware("cpu"), 1, PAGED, POINT))
+    assert (reason is None) if told is None else re.search(told, reason or "")
