@@ -147,4 +147,6 @@ APART: dict[str, Make] = {  # looked at once the rule was done
     "2 % of values +100 %": _disturbed(0.02, 1.0),
     "cases uneven, sigma 2": _uneven(2.0),
     "shared noise of 2 %": _scaled(OWN, 0.02),
+    "two states in a third of cases": _two_states(0.5, 1 / 3),
+    "one run in four in a state, a fifth of cases": _two_states(0.25, 0.2),
 }

@@ -13,6 +13,10 @@ A case is slower where two things hold. The mean of its new runs is beyond Stude
 cases (Bonferroni). And each of its new runs lies further out than the tail of the stored runs explains, so
 that a disturbance of one run in a hundred is not a slowdown.
 
+A stored run that lies where the new ones do may show a second state of the case, such as memory laid out
+otherwise, in which the new runs are all by chance. Such a case takes as many new runs as make that chance as
+small as the cut's, by R. A. Fisher's exact test (J. R. Stat. Soc. 85(1), 1922).
+
 The rule allows for systematic change that stored runs cannot show: a drift, as far as their order leaves room
 for one, and another day where all stored runs are of one.
 """
@@ -33,6 +37,7 @@ from ci.gate.stored.spread import (
     Rows,
     Tail,
     drift,
+    median,
     moderated,
     noisier_today,
     shared_by_run,
@@ -113,8 +118,10 @@ def decide(
     slower, faster = one.cut(one.new_counts, one.upper), one.cut(one.new_counts, one.lower)
     change, place = one.change, one.place
     at_least = np.maximum(slower.margin, threshold - slower.power - one.unseen)
-    is_slower = (change > at_least) & (np.nanmin(new, axis=1) - place > slower.out)
-    is_faster = (-change > at_least) & (place - np.nanmax(new, axis=1) > faster.out)
+    lowest, highest = np.nanmin(new, axis=1) - place, np.nanmax(new, axis=1) - place
+    is_of_new_state = ~one.may_be_chance(one.in_state(lowest, highest), one.new_counts)
+    is_slower = (change > at_least) & (lowest > slower.out) & is_of_new_state
+    is_faster = (-change > at_least) & (-highest > faster.out) & is_of_new_state
     is_no_slower = (slower.visible <= threshold) & (change + one.unseen + slower.power < threshold)
     return Decision(
         change,
@@ -181,13 +188,16 @@ class _Comparison:
         own = old - of_run
         place, variance, dof = winsorised(own)
         self.place = place + of_run.mean()
+        self.away = own - place[:, None]  # of each stored run
         self.own, self.own_dof = moderated(variance, dof)
         self.change = np.nanmean(new, axis=1) - self.place
         error = np.sqrt(self.own * (1 / self.counts + 1 / self.new_counts))
         self.today = noisier_today(self.change, error, new - of_new, self.own)
         self.own_today = self.own * self.today**2
 
-        far = own - np.nanmedian(own, axis=1, keepdims=True)
+        self.one_run = np.sqrt(self.shared + self.own_today)
+
+        far = own - median(own, axis=1)[:, None]
         far *= np.sqrt(self.counts / (self.counts - 1))[:, None]
         self.furthest = float(np.nanmax(np.abs(far)))
         in_sds = far / np.sqrt(self.own)[:, None]
@@ -214,12 +224,33 @@ class _Comparison:
         dof = total**2 / (common**2 / self.shared_dof + own**2 / self.own_dof)
         margin = self.seen + _student(dof, 1 - share) * np.sqrt(total)
         power = _student(dof, _SURE) * np.sqrt(total)
-        one_run = np.sqrt(self.shared + self.own_today)
+        one_run = self.one_run
         by_tail = {one: tail.beyond(share ** (1 / one)) for one in np.unique(new_runs)}
         out = one_run * np.array([by_tail[one] for one in new_runs])
         out = self.seen + np.where(self.counts < _ENOUGH_RUNS, np.maximum(out, self.furthest), out)
         least = _normal(_SURE ** (1 / new_runs)) * one_run
-        return _Cut(margin, power, out, np.maximum(margin + power, out + least) + self.unseen)
+        visible = np.maximum(margin + power, out + least) + self.unseen
+        in_state = self.in_state(self.threshold - one_run, self.threshold + one_run)
+        beyond = np.where(in_state, self.away, -math.inf).max(axis=1) + one_run
+        hidden = self.may_be_chance(in_state, new_runs)
+        return _Cut(margin, power, out, np.where(hidden, np.maximum(visible, beyond), visible))
+
+    def in_state(self, lowest: Each, highest: Each) -> NDArray[np.bool_]:
+        """Which stored runs may be in the state of new ones between these logs, by one standard deviation."""
+        low, high = lowest - self.one_run, highest + self.one_run
+        return (self.away >= low[:, None]) & (self.away <= high[:, None])
+
+    def may_be_chance(self, in_state: NDArray[np.bool_], new_runs: Each) -> NDArray[np.bool_]:
+        """Whether so many new runs, all in a state that these stored runs are in, may be there by chance.
+
+        That of all runs those in the state are drawn at random, and all new ones are among them.
+        """
+        from scipy.special import gammaln
+
+        like = in_state.sum(axis=1)
+        ways = gammaln(like + new_runs + 1) - gammaln(like + 1)
+        of_all = gammaln(self.counts + new_runs + 1) - gammaln(self.counts + 1)
+        return np.asarray((like > 0) & (ways - of_all > math.log(_OWN * self.alpha / len(self.own))))
 
     def _units(self, new_runs: Each) -> Each:
         """The variance of a difference of means of what is shared, in that of one run or day."""

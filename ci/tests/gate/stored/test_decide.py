@@ -22,6 +22,15 @@ def test_what_a_run_shares_by_hand() -> None:
     assert shared_by_run(logs)[2] == pytest.approx(2.0)
 
 
+def test_what_three_runs_share_is_found_in_full() -> None:
+    """Planted: 5 % of what runs share, and 5 % of each case's own; the variance of 300 times three runs."""
+    rng = np.random.default_rng(13)
+    found = []
+    for _ in range(300):
+        found.append(np.var(shared_by_run(rng.normal(0, 0.05, (100, 3)) + rng.normal(0, 0.05, 3)), ddof=1))
+    assert math.sqrt(np.mean(found)) == pytest.approx(0.05, rel=0.1)
+
+
 def test_winsorised_by_hand() -> None:
     """Ten runs, of which one at each end is drawn in: 1, 1, 2, ..., 8, 8. Of fewer all count."""
     logs = np.array([[0.0, 1, 2, 3, 4, 5, 6, 7, 8, 900]])
@@ -187,3 +196,31 @@ def test_runs_without_any_of_the_cases_tell_nothing() -> None:
     other = decide(old, new, threshold=FIVE, alpha=0.01)
     assert other.visible.tolist() == one.visible.tolist()
     assert np.isfinite(other.visible).all()
+
+
+def test_new_runs_in_a_state_that_a_stored_one_had_are_slower_once_that_is_no_chance() -> None:
+    """One of ten stored runs lies 6 % higher, as all new ones do: with three that is chance, with ten none.
+
+    By the hypergeometric distribution all n new of 10 + n runs are among the n + 1 that are higher.
+    """
+    rng = np.random.default_rng(12)
+    logs, cases = rng.normal(0, 0.004, (50, 20)), 50
+    logs[3:5, 10:] += 0.06
+    logs[3, 4] = logs[3, 10]
+    for new in (3, 5, 8, 10):
+        chance = stats.hypergeom(10 + new, new + 1, new).pmf(new)
+        one = decide(logs[:, :10], logs[:, 10 : 10 + new], threshold=FIVE, alpha=0.01)
+        assert one.is_slower[4]
+        assert bool(one.is_slower[3]) == (chance < 0.006 / cases)
+        assert not one.is_pass[3]
+    assert one.is_red[3]
+    logs[3, 10:] = math.log(10)
+    assert decide(logs[:, :10], logs[:, 10:13], threshold=FIVE, alpha=0.01).is_red[3]
+    logs[3, 10:] = -0.06
+    assert decide(logs[:, :10], logs[:, 10:13], threshold=FIVE, alpha=0.01).is_faster[3]
+    logs[3, 10:], logs[3, 4] = 0.0, 0.05  # unchanged; but a slowdown of 5 % would be taken for the state
+    open_now = decide(logs[:, :10], logs[:, 10:13], threshold=FIVE, alpha=0.01)
+    assert not open_now.is_pass[3]
+    assert open_now.hidden_by[3] == "values far out in the stored runs"
+    assert open_now.runs_needed[3] == 10
+    assert open_now.is_pass[5:].all()
