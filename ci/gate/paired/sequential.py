@@ -40,6 +40,7 @@ FOUND = 0.975  # of slowdowns of the threshold, in each series that a PASS could
 _NOTHING = 1e-12  # a variance
 LEAST_BY_SIGNS = 2.65  # standard deviations: at any time of a series about one in 25 series are beyond
 _LARGEST_CORRELATION = 0.95
+_SHOWS = 2.0  # standard errors
 COVERAGE = 0.95  # of the interval that is shown, for each case alone
 
 MEAN, TAIL = 1, 2  # what finds a case slower
@@ -299,7 +300,8 @@ class Series:
     def _correlation(self, run: NDArray[np.intp], rest: Rows) -> Each:
         """Of each case's pairs that follow each other: its own, or that of the run where that is larger.
 
-        Kendall's correction takes what few pairs lose. That of the run is taken half a standard error higher.
+        Kendall's correction takes what few pairs lose. That of the run, and one of a case
+        that shows, are taken half a standard error higher.
         """
         n = rest.shape[1]
         squares = np.einsum("ij,ij->i", rest, rest)
@@ -309,7 +311,8 @@ class Series:
         cases = np.maximum(np.bincount(run, minlength=len(self._closed)), 1)
         pooled = np.bincount(run, each, len(self._closed)) / cases
         pooled += error / 2 * np.sqrt(self._common**2 + (1 - self._common**2) / cases)
-        return np.asarray(np.clip(np.maximum(pooled[run], each), 0, _LARGEST_CORRELATION))
+        own = each + error / 2 * (each > _SHOWS * error)
+        return np.asarray(np.clip(np.maximum(pooled[run], own), 0, _LARGEST_CORRELATION))
 
     def _pooled(self, run: NDArray[np.intp], own: Each, dof: int) -> Each:
         """By run the variance over its open and its decided cases."""

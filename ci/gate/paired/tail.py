@@ -7,7 +7,7 @@ red after nine slow processes at the earliest.
 
 Fewer keep a case from PASS, which says that a fifth of the new processes do not take twice as long: by the
 likelihood of equal rates over that of rates that differ by so much, each with the best rate of the base
-(S. S. Wilks, Ann. Math. Statist. 9(1), 1938). Without a slow process that takes 15 pairs.
+(S. S. Wilks, Ann. Math. Statist. 9(1), 1938). Without a slow process that takes 17 pairs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Each = NDArray[np.float64]  # (cases,)
 Counts = NDArray[np.intp]  # (cases,): processes
 
 SHARE, TIMES = 0.2, 2.0  # of new processes that are slow, by how much: a PASS has ruled it out
-MISSED = 0.04  # at the most, of such
+MISSED = 0.025  # at the most, of such
 LEAST_PAIRS = math.ceil(math.log(MISSED) / math.log(1 - SHARE))
 _SLOW = math.log(1.2)  # a process that takes a fifth more is slow
 _DEVIATIONS = 3.0  # and where pairs differ more, one that lies so far out
@@ -30,22 +30,18 @@ _ON_ONE_SIDE = 0.9  # of slow processes, where the new side is to blame
 _RATES = np.concatenate([[0.0], np.geomspace(0.002, 0.8, 60)])  # of slow base processes
 
 
-def slow(ratios: NDArray[np.float64], around_0: bool = False) -> tuple[Counts, Counts, Each]:
+def slow(ratios: NDArray[np.float64]) -> tuple[Counts, Counts, Each]:
     """New and base processes of each row that are slow, and how much one pair differs; ratios are logs.
 
     Half of the pairs may be slow: the scatter is that of the median's absolute deviations, as a normal
-    distribution's (F. R. Hampel, J. Am. Stat. Assoc. 69, 1974). They lie far from the middle one, or from 0.
-    `ratios` is (cases, pairs).
+    distribution's (F. R. Hampel, J. Am. Stat. Assoc. 69, 1974). They lie far from the middle one. `ratios`
+    is (cases, pairs).
     """
     new, base = np.zeros((2, len(ratios)), np.intp)
     scatter = np.zeros(len(ratios))
     rows = np.flatnonzero(np.ptp(ratios, axis=1) > _SLOW)  # of the others none is
-    middle = np.median(ratios[rows], axis=1, keepdims=True)
-    away = ratios[rows] - middle
-    scatter[rows] = _NORMAL * np.median(np.abs(away), axis=1)
-    cut = _cut(scatter[rows])[:, None]
-    away = ratios[rows] if around_0 else away
-    new[rows], base[rows] = np.count_nonzero(away > cut, axis=1), np.count_nonzero(away < -cut, axis=1)
+    away, scatter[rows] = _around_middle(ratios[rows])
+    new[rows], base[rows] = _beyond(away, scatter[rows])
     return new, base, scatter
 
 
@@ -58,9 +54,22 @@ def is_red(ratios: NDArray[np.float64], alpha: float) -> NDArray[np.bool_]:
     rows = np.flatnonzero(evidence(far, np.zeros_like(far)) >= bound(alpha))
     found = np.zeros(len(ratios), bool)
     if len(rows):
-        of_middle, of_0 = (evidence(*slow(ratios[rows], around_0)[:2]) for around_0 in (False, True))
+        away, scatter = _around_middle(ratios[rows])
+        of_middle, of_0 = (evidence(*_beyond(one, scatter)) for one in (away, ratios[rows]))
         found[rows] = np.minimum(of_middle, of_0) >= bound(alpha)
     return found
+
+
+def _around_middle(ratios: NDArray[np.float64]) -> tuple[NDArray[np.float64], Each]:
+    """How far each pair lies from its row's middle, and how much one pair differs."""
+    away = ratios - np.median(ratios, axis=1, keepdims=True)
+    return away, _NORMAL * np.median(np.abs(away), axis=1)
+
+
+def _beyond(away: NDArray[np.float64], scatter: Each) -> tuple[Counts, Counts]:
+    """How many of each row lie far out: above, and below."""
+    cut = _cut(scatter)[:, None]
+    return np.count_nonzero(away > cut, axis=1), np.count_nonzero(away < -cut, axis=1)
 
 
 def evidence(new: Counts, base: Counts) -> Each:

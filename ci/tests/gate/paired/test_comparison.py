@@ -82,8 +82,8 @@ def test_the_sides_take_turns_and_decided_cases_are_left_out(tmp_path: Path) -> 
     verdicts = comparison.run()
     firsts = [one == "new" for one in order[::2]]
     assert all({*order[k : k + 2]} == {"base", "new"} for k in range(0, len(order), 2))
-    assert firsts[:15] == [comparison.is_new_first(1, pair) for pair in range(15)]
-    assert firsts[15:] == [comparison.is_new_first(2, pair) for pair in range(len(firsts) - 15)]
+    assert firsts[:17] == [comparison.is_new_first(1, pair) for pair in range(17)]
+    assert firsts[17:] == [comparison.is_new_first(2, pair) for pair in range(len(firsts) - 17)]
     assert [one.word for one in verdicts] == [Word.PASS, Word.REGRESSED, Word.PASS]
     assert seen[-1] == ["case1"]
 

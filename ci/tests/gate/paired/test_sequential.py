@@ -36,7 +36,7 @@ def test_bounds_by_hand() -> None:
     # of n pairs the likelihood's mean is n d^2 / 2 sd^2, its deviation sqrt(n) d / sd: of 110, 13.75 and
     # 5.244, so that 4.585 lies 1.75 deviations below, and of 133, 16.625 and 5.766, 2.09; 97.5 % is 1.96
     assert 110 < Rule(0.02, 0.01, 0.02).pairs_needed(0.04) < 133
-    assert Rule(FIVE, 0.01).pairs_needed(1e-9) == 15
+    assert Rule(FIVE, 0.01).pairs_needed(1e-9) == 17
 
 
 def test_the_trimmed_mean_and_its_variance_by_hand() -> None:
@@ -60,15 +60,15 @@ def test_the_trimmed_mean_and_its_variance_by_hand() -> None:
 
 
 def test_a_decision_takes_pairs() -> None:
-    """Fifteen to be the same; what lies in the middle is never decided.
+    """Seventeen to be the same; what lies in the middle is never decided.
 
     Pairs of one case alone may be alike by half of sqrt(n) / (n - 4): eleven, by 0.24, count for 6.8, and ten
     for 5.8 of the 6 that it takes.
     """
     assert decide([1.0] * 10) == 0
     assert decide([FIVE] * 11) == 1
-    assert decide([0.0] * 14) == 0
-    assert decide([0.0] * 15) == -1
+    assert decide([0.0] * 16) == 0
+    assert decide([0.0] * 17) == -1
     assert decide([FIVE / 2] * 40) == 0
     assert decide([0.0, 0.02] * 30) == -1
 
