@@ -161,11 +161,11 @@ def replayed(folder: Path) -> tuple[Replayed, int]:
     """
     blocks = []
     for file in sorted(folder.glob("*.jsonl")):
-        about, lines, _ = read_pairs(file)
+        about, pairs, _ = read_pairs(file)
         if about.get("planted") != NOTHING:
             continue
         cases = [str(one) for one in about["cases"]]
-        whole = [ratios for number, ratios, _ in lines if number == 1 and set(cases) <= set(ratios)]
+        whole = [one.ratios for one in pairs if one.series == 1 and set(cases) <= set(one.ratios)]
         if len(whole) >= LEAST_PAIRS:
             blocks.append(np.array([[one[case_id] for one in whole] for case_id in cases]))
     if not blocks or len({len(one) for one in blocks}) != 1:

@@ -70,8 +70,8 @@ class Comparison:
 
     def _fill(self, number: int, cases: list[str], series: Series, start: float) -> None:
         """Add the pairs that are kept, then measure more until the series is decided or the budget spent."""
-        for ratios, ended in self.kept.pairs(number):
-            self._add(series, cases, ratios, ended)
+        for pair in self.kept.pairs(number):
+            self._add(series, cases, pair.ratios, pair.ended)
         while series.goes_on:
             if time.monotonic() - start > self.limit_s:
                 self.say("the time is up")

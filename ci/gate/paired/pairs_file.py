@@ -5,16 +5,33 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
 
 from ci.gate.verdicts import Word
 from fixtures.core.base.errors import InputError
+from fixtures.core.store.decode import from_json
 from fixtures.core.store.history import LARGEST_BYTES
 
 Ended = Mapping[str, tuple[Word, str]]  # by case, what ended it, and why
-Pair = tuple[int, dict[str, float], dict[str, tuple[Word, str]]]  # series, log ratios, what was ended
+
+
+class Pair(msgspec.Struct, frozen=True):
+    """A pair of a series: the log ratio of each case that was measured, and what ended the others."""
+
+    series: int
+    ratios: dict[str, float]
+    ended: dict[str, tuple[Word, str]]
+
+
+class _Head(msgspec.Struct):
+    about: dict[str, Any]
+
+
+_Line = TypeVar("_Line", _Head, Pair)
 
 
 class PairsFile:
@@ -47,9 +64,9 @@ class PairsFile:
             with self.file.open("ab") as lines:
                 lines.write(b"\n")
 
-    def pairs(self, series: int) -> Iterator[tuple[dict[str, float], dict[str, tuple[Word, str]]]]:
+    def pairs(self, series: int) -> list[Pair]:
         """The pairs of a series that were read."""
-        return ((ratios, ended) for number, ratios, ended in self._read if number == series)
+        return [pair for pair in self._read if pair.series == series]
 
     def add(self, series: int, ratios: Mapping[str, float], ended: Ended) -> None:
         """Add a pair, which is on the disk when this returns."""
@@ -71,22 +88,19 @@ def read_pairs(file: Path) -> tuple[dict[str, Any], list[Pair], bool]:
         whole = file.read_bytes()
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}; name a file of pairs") from None
-    first, *others = whole.decode("utf-8", "replace").split("\n")
-    try:
-        about = dict(json.loads(first)["about"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise InputError(f"{file}: holds no pairs; name a file of pairs") from None
-    pairs = [pair for line in others if (pair := _pair(line)) is not None]
-    if not all(math.isfinite(one) for _, ratios, _ in pairs for one in ratios.values()):
+    first, *others = whole.split(b"\n")
+    head = _decoded(first, _Head)
+    if head is None:
+        raise InputError(f"{file}: holds no pairs; name a file of pairs")
+    pairs = [pair for line in others if (pair := _decoded(line, Pair)) is not None]
+    if not all(math.isfinite(one) for pair in pairs for one in pair.ratios.values()):
         raise InputError(f"{file}: holds ratios that are not finite; name another")
-    return about, pairs, whole.endswith(b"\n")
+    return head.about, pairs, whole.endswith(b"\n")
 
 
-def _pair(line: str) -> Pair | None:
+def _decoded(line: bytes, kind: type[_Line]) -> _Line | None:
+    """What a line holds; None for a torn or another one."""
     try:
-        values = json.loads(line)
-        ratios = {str(name): float(value) for name, value in values["ratios"].items()}
-        ended = {str(name): (Word(word), str(why)) for name, (word, why) in values["ended"].items()}
-        return int(values["series"]), ratios, ended
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
+        return msgspec.convert(from_json(line), kind)
+    except (msgspec.ValidationError, ValueError, RecursionError):
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,11 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import binom
 
 from ci.gate.calibrate.paired_families import QUIET, SHARED
-from ci.gate.calibrate.simulate import Planted, Regime, Simulated, at_least, paired
+from ci.gate.calibrate.simulate import Planted, Regime, Simulated, paired
 from ci.gate.paired import tail
 from ci.gate.paired.command import _seed
 from ci.gate.paired.comparison import Comparison
-from ci.gate.paired.pairs_file import PairsFile
+from ci.gate.paired.pairs_file import Pair, PairsFile
 from ci.gate.paired.sequential import MEAN, TAIL, Rule, Series, by_signs
 from ci.gate.paired.sides import Took
 from ci.gate.verdicts import Word
@@ -41,9 +41,9 @@ class Kept(PairsFile):
     def __init__(self) -> None:
         super().__init__(Path(), {})
 
-    def pairs(self, series: int) -> Iterator[tuple[dict[str, float], dict[str, tuple[Word, str]]]]:
+    def pairs(self, series: int) -> list[Pair]:
         """None."""
-        return iter(())
+        return []
 
     def add(self, series: int, ratios: Mapping[str, float], ended: Mapping[str, tuple[Word, str]]) -> None:
         """Nowhere."""
@@ -113,6 +113,23 @@ def test_the_autocorrelation_is_found_again(planted: float) -> None:
     assert least == pytest.approx(planted, abs=0.1)
 
 
+def test_an_autocorrelation_that_shows_is_taken_half_an_error_higher() -> None:
+    """One case of 40 is alike from pair to pair, by Kendall's estimate; none of the others is."""
+    rng = np.random.default_rng(4)
+    rows = rng.normal(0, 1, (40, 100))
+    for k in range(1, 100):
+        rows[7, k] = 0.6 * rows[7, k - 1] + 0.8 * rows[7, k]
+    series = Series(Rule(1e-6, 1e-9, 1e-9), 40)
+    for column in rows.T:
+        series.add(column)
+    low, high = np.sort(rows[7])[[20, 79]]
+    rest = np.clip(rows[7], low, high)
+    rest = rest - rest.mean()
+    lag = float((rest[1:] * rest[:-1]).sum() / (rest**2).sum())
+    assert series.like_before(7) == pytest.approx((100 * lag + 1) / 96 + math.sqrt(100) / 96 / 2)
+    assert max(series.like_before(row) for row in range(40) if row != 7) < 0.4
+
+
 def test_a_case_of_its_own_noise_is_judged_by_it() -> None:
     """One of twelve is twenty times as noisy: by the pooled variance it would be red or PASS by chance."""
     rng = np.random.default_rng(5)
@@ -150,10 +167,10 @@ def test_the_second_process_of_a_pair_may_be_slower(second: float) -> None:
     assert rates.passed[0.05] <= 5
 
 
-def test_no_slow_process_of_fifteen_is_a_pass() -> None:
-    """0.8^15 is 3.5 %: a fifth that are slow would have shown. One that is slow takes thirty pairs."""
-    assert binom.pmf(0, 14, 0.2) > tail.MISSED > binom.pmf(0, 15, 0.2)
-    assert decided([0.0] * 40) == (-1, 0, 15)
+def test_no_slow_process_of_seventeen_is_a_pass() -> None:
+    """0.8^17 is 2.3 %: a fifth that are slow would have shown. One that is slow takes thirty pairs."""
+    assert binom.pmf(0, 16, 0.2) > tail.MISSED > binom.pmf(0, 17, 0.2)
+    assert decided([0.0] * 40) == (-1, 0, 17)
     assert decided([TWICE] + [0.0] * 40)[2] > 25
     assert decided([TWICE, -TWICE] + [0.0] * 40)[0] == -1
     few = [TWICE, 0.0, 0.0, 0.0, 0.0] * 3
@@ -181,8 +198,8 @@ def test_what_rules_out_a_tail_by_another_way() -> None:
         return -min(float(found.fun), lost(0.0))
 
     for new, base, pairs in (
-        (0, 0, 14),
-        (0, 0, 15),
+        (0, 0, 16),
+        (0, 0, 17),
         (1, 0, 28),
         (1, 0, 33),
         (3, 2, 40),
@@ -191,12 +208,8 @@ def test_what_rules_out_a_tail_by_another_way() -> None:
     ):
         less = likelihood(new, base, pairs, 0.0) - likelihood(new, base, pairs, 0.2)
         counts = np.array([[new], [base], [pairs]])
-        assert tail.ruled_out(counts[0], counts[1], counts[2], np.zeros(1))[0] == (less >= -math.log(0.04)), (
-            new,
-            base,
-            pairs,
-            less,
-        )
+        is_ruled_out = tail.ruled_out(counts[0], counts[1], counts[2], np.zeros(1))[0]
+        assert is_ruled_out == (less >= -math.log(0.025)), (new, base, pairs, less)
 
 
 def test_two_states_are_no_tail() -> None:
@@ -248,8 +261,8 @@ def test_a_budget_that_cannot_find_the_threshold_passes_nothing() -> None:
     assert few == (0, 0, 40)
     assert many[0] == -1
     rates = paired(Simulated(SHARED), 60, cases=8, most_pairs=60)
-    found, of = rates.where_most_pass
-    assert of == 0 or at_least(found, of) > 0.8
+    found, of = rates.sure
+    assert of - found <= 0.05 * 60
 
 
 def test_a_smaller_budget_is_gone_on_with(tmp_path: Path) -> None:
