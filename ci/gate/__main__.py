@@ -76,6 +76,7 @@ def _judge(words: Sequence[str]) -> int:
     add_outputs(parser)
     option = parser.parse_args(words)
     histories = [read_history(file) for file in find_histories(option.run)]
+    refuse_inputs(option, [option.cases, *(run.file for run in histories)])
     runs, copies = once(histories)
     for run in runs:
         if not (run.measured or run.outcomes or run.failed or run.left_out):
@@ -85,7 +86,7 @@ def _judge(words: Sequence[str]) -> int:
     if not paths:
         return _without_baseline(runs[0], option)
     baseline, left_out = _baseline(paths, [*histories, *runs])
-    refuse_inputs(option, [run.file for run in (*runs, *baseline)])
+    refuse_inputs(option, [run.file for run in baseline])
     listed = None if option.cases is None else _lines(option.cases)
 
     def is_chosen(case_id: str) -> bool:

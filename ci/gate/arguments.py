@@ -63,13 +63,16 @@ def _output(text: str) -> Path:
     return Path(text)
 
 
-def refuse_inputs(option: argparse.Namespace, inputs: Iterable[Path]) -> None:
-    """Raise InputError where an output would overwrite an input."""
-    read = {os.path.realpath(one): one for one in inputs}
+def refuse_inputs(option: argparse.Namespace, inputs: Iterable[Path | None]) -> None:
+    """Raise InputError where an output would overwrite an input, or another output."""
+    used = {os.path.realpath(one): "a file that this command reads" for one in inputs if one is not None}
     for name in OUTPUTS:
         file = getattr(option, name)
-        if file is not None and os.path.realpath(file) in read:
-            raise InputError(f"--{name} {file}: is a history that this command reads; name another file")
+        if file is None:
+            continue
+        if (what := used.get(os.path.realpath(file))) is not None:
+            raise InputError(f"--{name} {file}: is {what}; name another file")
+        used[os.path.realpath(file)] = f"the file of --{name}"
 
 
 def shown(verdicts: Sequence[Verdict], option: argparse.Namespace, said: Sequence[str] = ()) -> int:

@@ -14,6 +14,7 @@ from fixtures.core.base.strict_json import dumps
 from fixtures.core.base.text import printable
 
 _MANY = 4  # cases that share a line
+_LONG = 1e6
 _SAID = {0: "pass", 1: "regressed", 2: "cannot be judged"}
 
 
@@ -85,10 +86,15 @@ def _head(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
 
 
 def _cells(one: Verdict) -> tuple[str, ...]:
-    interval = "-" if one.low is None or one.high is None else f"{one.low:.3f}-{one.high:.3f}"
-    ratio = "-" if one.ratio is None else f"{one.ratio:.3f}"
-    visible = "-" if one.visible is None else f"+{100 * one.visible:.1f} %"
+    interval = "-" if one.low is None or one.high is None else f"{_short(one.low)}-{_short(one.high)}"
+    ratio = "-" if one.ratio is None else _short(one.ratio)
+    visible = "-" if one.visible is None else f"+{_short(100 * one.visible, 1)} %"
     return (one.case_id, one.word, ratio, interval, visible, one.reason or "-")
+
+
+def _short(value: float, places: int = 3) -> str:
+    """With so many decimal places; in exponent form where the number would be long."""
+    return f"{value:.{places}f}" if value < _LONG else f"{value:.3g}"
 
 
 def _escaped(text: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ci.gate.arguments import Parser, add_outputs, fraction, positive, shown, whole
+from ci.gate.arguments import Parser, add_outputs, fraction, positive, refuse_inputs, shown, whole
 from ci.gate.paired.comparison import Comparison, measured_by
 from ci.gate.paired.pairs_file import PairsFile, read_pairs
 from ci.gate.paired.sequential import MOST_PAIRS
@@ -49,6 +49,7 @@ def main(words: Sequence[str]) -> int:
     add_outputs(parser)
     cut = list(words).index("--") if "--" in words else len(words)
     option, options = parser.parse_args(words[:cut]), list(words[cut + 1 :])
+    refuse_inputs(option, [option.resume])
     if math.isnan(option.minutes):
         raise InputError("--minutes nan: must be a number")
     new = Side("new", ROOT)

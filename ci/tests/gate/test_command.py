@@ -95,7 +95,7 @@ def test_only_the_chosen_cases_are_judged(tmp_path: Path, capsys: pytest.Capture
         ([], "the following arguments are required: run"),
         (["new.json", "--baseline", "new.json"], "has only the run that is judged"),
         (["new.json", "--json", "none/x.json", "--baseline", "old.json"], "No such file"),
-        (["new.json", "--json", "old.json", "--baseline", "old.json"], "--json old.json: is a history"),
+        (["new.json", "--json", "old.json", "--baseline", "old.json"], "--json old.json: is a file that"),
         (["new.json", "--cases", "latin", "--baseline", "old.json"], "--cases latin: not UTF-8 text"),
     ],
 )  # fmt: skip
@@ -118,6 +118,31 @@ def test_bad_input_is_one_line(
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("other", ["run.json", "link.json", "stored/b.json", "ids", "out"])
+@pytest.mark.parametrize("has_baseline", [True, False])
+def test_an_output_that_names_an_input_is_refused(
+    tmp_path: Path, other: str, has_baseline: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever it is read as, through a link too, or another output; nothing is written."""
+    (tmp_path / "stored").mkdir()
+    for name in ("run", "stored/b"):
+        run(tmp_path, name)
+    (tmp_path / "link.json").symlink_to("run.json")
+    (tmp_path / "ids").write_text("x\n")
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    words = ["run.json", "--cases", "ids", "--json", "out", "--junit", other]
+    stored = ["--baseline", "stored"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        patch.setattr("ci.gate.__main__.BASELINES", tmp_path / "none")
+        if has_baseline or other.startswith("stored"):
+            words += stored
+        assert main(words) == 4
+    kind = "the file of --json" if other == "out" else "a file that this command reads"
+    assert capsys.readouterr().err == f"ERROR: --junit {other}: is {kind}; name another file\n"
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
 
 
 def test_hostile_names_stay_text(tmp_path: Path, baseline: list[History]) -> None:
