@@ -22,14 +22,17 @@ _DAYS = 0.015  # by how much days differ, where the stored runs are of one
 
 STORED_HEAD = (
     "| noise between runs | stored, new, cases | false alarms a run | +5 % found | PASS of the slower case | "
-    "clean cases left open |",
-    "| --- | --- | --- | --- | --- | --- |",
+    "found where it would PASS | clean cases left open |",
+    "| --- | --- | --- | --- | --- | --- | --- |",
 )
 
 
 @dataclass(frozen=True)
 class StoredRates:
-    """How many of the runs had a false alarm, and how many slower cases were found, or PASS."""
+    """How many of the runs had a false alarm, and how many slower cases were found, or PASS.
+
+    `sure` counts those that PASS as they are, and that are found with the slowdown in the same noise.
+    """
 
     runs: int
     alarms: int
@@ -37,6 +40,7 @@ class StoredRates:
     found: int
     passed: int
     open: float
+    sure: tuple[int, int]  # found, of cases that PASS
 
     def cells(self) -> list[str]:
         """Shares, with their upper or lower bounds by Clopper and Pearson.
@@ -48,6 +52,7 @@ class StoredRates:
             f"{percent(self.alarms / self.runs)} (< {percent(at_most(self.alarms, self.runs))})",
             f"{percent(self.found / self.slower)} (> {percent(at_least(found, self.runs))})",
             f"{percent(self.passed / self.slower)} (< {percent(at_most(passed, self.runs))})",
+            f"{percent(self.sure[0] / self.sure[1])} of {self.sure[1]}" if self.sure[1] else "-",
             percent(self.open),
         ]
 
@@ -68,7 +73,7 @@ def of_stored(
     rng = np.random.default_rng([seed, stored, new, cases])
     planted = max(round(share * cases), 1)
     alarms = found = passed = 0
-    left = 0.0
+    left, sure = 0.0, np.zeros(2, int)
     for _ in range(runs):
         logs = make(rng, cases, stored, new)
         taken = None
@@ -78,11 +83,13 @@ def of_stored(
         slower, passes = _judged(logs, stored, taken)
         alarms += bool(slower.any())
         left += 1 - float((slower | passes).mean())
+        would_pass = passes[:planted]
         logs[:planted, stored:] += math.log1p(slowdown)
         slower, passes = _judged(logs, stored, taken)
+        sure += (slower[:planted] & would_pass).sum(), would_pass.sum()
         found += int(slower[:planted].sum())
         passed += int(passes[:planted].sum())
-    return StoredRates(runs, alarms, planted * runs, found, passed, left / runs)
+    return StoredRates(runs, alarms, planted * runs, found, passed, left / runs, (int(sure[0]), int(sure[1])))
 
 
 def _judged(

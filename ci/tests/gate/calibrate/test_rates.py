@@ -30,5 +30,5 @@ def test_the_readmes_table_is_what_the_command_writes() -> None:
     assert tuple(rows[:2]) == STORED_HEAD
     names = {row.split("|")[1].strip() for row in rows}
     assert {*TUNED, *(f"apart: {name}" for name in APART)} <= names
-    cells = of_stored(TUNED["quiet"], 1000, cases=1).cells()
+    cells = of_stored(TUNED["quiet"], 500, cases=1).cells()
     assert f"| quiet | 10, 3, 1 | {' | '.join(cells)} |" in rows

@@ -101,3 +101,22 @@ def test_the_mean_of_few_measured_pairs_is_no_slowdown() -> None:
     rates = paired(Replayed([few]), 20)
     assert rates.alarms <= 1
     assert rates.found[0.1] >= 18
+
+
+def test_the_case_that_would_pass_has_the_noise_of_the_slower_one() -> None:
+    """Where no noise is random, both differ by what is planted alone; no other case shares its noise."""
+    seen: list[np.ndarray] = []
+
+    class Counting:
+        def start(self, rng: np.random.Generator, run: np.ndarray) -> None:
+            del rng, run
+
+        def pair(self, rng: np.random.Generator, rows: np.ndarray, new_first: np.ndarray) -> np.ndarray:
+            del rng, new_first
+            seen.append(rows)
+            return np.zeros(len(rows))
+
+    rates = paired(Counting(), 2, cases=5)
+    assert rates.sure == (2, 2)
+    assert seen[0].tolist() == [0, 1, 2, 4, 5, 6, 7, 9]  # case 3 takes what case 1 has, slower by 5 %
+    assert all(len(set(rows.tolist())) == len(rows) for rows in seen)
