@@ -52,7 +52,7 @@ def test_a_packed_layer_is_a_linear_layer_with_rounded_weights(name: str) -> Non
     """Products as with the weights that it says it has, which differ from the given ones by half a step."""
     torch.manual_seed(3)
     linear = torch.nn.Linear(64, 48, dtype=torch.bfloat16)
-    packed = FORMATS[name](linear)
+    packed: Any = FORMATS[name](linear)
     given = linear.weight.detach().float()
     bias = linear.bias.detach().float()
     kept, packed.bias = packed.bias, None
@@ -144,12 +144,13 @@ def test_a_kernel_that_did_not_run_fails_by_name() -> None:
     """Here the layers multiply with weights of their own."""
     engine = HfPacked(FORMATS["int8"])
     engine.load(case(LLAMA, "int8"), seed=17)
-    for path, module in [*engine.model.named_modules()]:
-        if isinstance(module, FORMATS["int8"]):
-            out, into = len(module.scales), module.packed.shape[1]
+    layers: dict[str, Any] = dict(engine.model.named_modules())
+    for path, module in layers.items():
+        if hasattr(module, "scales"):
             owner, _, last = path.rpartition(".")
+            out, into = module.packed.shape
             plain = torch.nn.Linear(into, out, bias=False, dtype=torch.bfloat16)
-            setattr(engine.model.get_submodule(owner), last, plain)
+            setattr(layers[owner], last, plain)
     work = engine.prepare(make_prompts(POINT, 128, 17), POINT.output_len)
     with pytest.raises(WorkNotDone, match="the operator _weight_int8pack_mm was not called"):
         engine.check(work)
