@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ci.report.read.samples import PUBLISHED, Sample
 from fixtures.core.cost.bounds import Peaks
-from fixtures.core.cost.stored_counts import Counts, find_counts
+from fixtures.core.cost.stored_counts import Counts, architecture_key, find_counts
 from fixtures.core.estimate.estimate import (
     Estimate,
     Known,
@@ -27,6 +27,8 @@ from fixtures.core.estimate.physics import Physics, read_physics
 from fixtures.core.spec.case import Case, EngineSpec, HardwareSpec, ModelSpec
 from fixtures.core.spec.splitting import why_not_split
 
+_MOST_POINTS = 500  # that a machine's factors are made of, the newest: more would only take time
+
 
 @dataclass
 class Estimator:
@@ -40,6 +42,7 @@ class Estimator:
     counts: Path | None = None
     host: HostTime | None = None
     _known: dict[tuple[str, str], Known] = field(default_factory=dict)
+    _counts: dict[tuple[object, str, EngineSpec], Counts | None] = field(default_factory=dict)
 
     def of(self, case: Case) -> Estimate | Refused:
         """What a case is expected to take."""
@@ -83,10 +86,13 @@ class Estimator:
 
     def counts_of(self, model: ModelSpec, engine: EngineSpec) -> Counts | None:
         """The library's, else of the folder."""
-        found = find_counts(model, engine)
-        if found is None and self.counts is not None:
-            found = find_counts(model, engine, self.counts)
-        return found
+        key = (model.remote_code, architecture_key(model), engine)
+        if key not in self._counts:
+            found = find_counts(model, engine)
+            if found is None and self.counts is not None:
+                found = find_counts(model, engine, self.counts)
+            self._counts[key] = found
+        return self._counts[key]
 
     def known(self, case: Case, physics: Physics) -> Known:
         """What the samples say of a device with this kind of engine.
@@ -101,8 +107,11 @@ class Estimator:
             measured = tuple(Measured(sample.model, sample.devices, sample.point) for sample in own or here)
             machine = None
             if own:
+                newest = sorted(own, key=lambda sample: sample.taken)[-_MOST_POINTS:]
                 points = [
-                    (work, sample.latency_s) for sample in own if (work := self._work(sample, case.hardware))
+                    (work, sample.latency_s)
+                    for sample in newest
+                    if (work := self._work(sample, case.hardware))
                 ]
                 machine = calibrated(physics, [(work, seconds) for work, seconds in points if seconds])
             elif not here:
