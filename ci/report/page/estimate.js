@@ -1,5 +1,5 @@
-// The latency of a case that was not measured, and the memory that it needs: fixtures/core/estimate/estimate.py,
-// machine.py and fixtures/core/cost once more. A case is { pair, hardware, n, model, input, output }.
+// Estimates the latency of a case and predicts its memory, as estimate.py and machine.py in fixtures/core/estimate and
+// memory.py in fixtures/core/cost do. A case is { pair, hardware, n, model, input, output }.
 
 const [NEVER_SEEN, SEEN] = ["machine never seen", "machine with measured points"];
 const STEP = 1e-3; // of ln g, for a derivative

@@ -1,5 +1,5 @@
-// Seconds of a pass and of a generation: fixtures/core/estimate/formula.py, with its names and in its order. Parameters
-// `v` and counts `model` have the names that they have there; `on` is one device of a number, in FLOP/s and bytes/s.
+// Seconds of a pass and of a generation, as in fixtures/core/estimate/formula.py: the same names, the same order. `v` has
+// the parameters, `model` the counts, `on` the peaks of one device and the number of devices.
 
 const REFERENCE_BYTES_PER_S = 2039e9;
 const NODES = 6;

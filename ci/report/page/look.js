@@ -1,5 +1,5 @@
-// Estimated points of machines, batches and lengths that nobody measured, by what they mean for a target:
-// ci/pick/estimates.py and rows.py once more, in the form of `python -m ci.pick --estimate --json`.
+// Answers a question with measured and estimated rows, as ci/pick/estimates.py and rows.py do, in the form of
+// `python -m ci.pick --estimate --json`. A test asks both the same questions.
 
 const [MEETS, ESTIMATED, MAY, NOT] = ["meets", "meets, estimated", "may meet", "does not meet"];
 const CLASSES = [MEETS, ESTIMATED, MAY, NOT];
