@@ -56,7 +56,7 @@ def limit_lines(found: Limits, question: Question, lengths: tuple[int, int]) -> 
     )
     sizes = ("input", "batch") if of_input else ("sequences",)
     rows = [("hardware", "engine", *sizes, *_LIMIT, *_WORDS), *map(_limit_cells, found.limits)]
-    lines = [f"{what}, that fit and {_asked(question)}:"] if found.limits else []
+    lines = [f"{what}, that fit{_asked(question)}:"] if found.limits else []
     last = len(rows[0]) - 1
     lines += aligned(rows, words={0, 1, last - 2, last - 1, last}) if found.limits else []
     return [*lines, *_refusals(found.refused)][0 if lines else 1 :]
@@ -66,8 +66,8 @@ def _asked(question: Question) -> str:
     targets = {"latency": question.latency_s, "TTFT": question.ttft_s, "TPOT": question.tpot_s}
     told = [f"{name} {seconds(target)}" for name, target in targets.items() if target is not None]
     if not told:
-        return "run at all"
-    return f"meet {' and '.join(told)} by the upper end of the interval"
+        return ""
+    return f" and meet {' and '.join(told)} by the upper end of the interval"
 
 
 def _refusals(refused: Sequence[tuple[str, str]]) -> list[str]:

@@ -16,7 +16,7 @@ from fixtures.core.cost.bounds import Cache, Work
 from fixtures.core.cost.stored_counts import find_counts
 from fixtures.core.spec import library
 from fixtures.core.spec.case import Case, EngineSpec, HardwareSpec, Point
-from fixtures.engines.counting.kept import KeptCounts
+from fixtures.engines.counting.kept import KeptCounts, as_text
 
 pytest_plugins = ["pytester"]
 
@@ -59,6 +59,21 @@ def test_a_model_is_counted_once(tmp_path: Path) -> None:
     assert kept.find(MODEL, HF) == STORED
     assert KeptCounts(tmp_path / "new", VERSIONS).find(MODEL, HF) == STORED
     assert not counted_again(tmp_path / "new")
+
+
+def test_counts_of_older_sessions_are_read_or_counted_again(tmp_path: Path) -> None:
+    """What older sessions kept serves a plan without the formula; another form is not read."""
+    kept = KeptCounts(tmp_path, VERSIONS)
+    older = {key: value for key, value in FOUND.items() if key != "dispatch"}
+    assert kept.of(CASE, Counting(older)) == older
+    found = KeptCounts(tmp_path, VERSIONS).find(MODEL, HF)
+    assert found == replace(STORED, dispatch=None)
+    told: list[str] = []
+    file = kept.file_of(kept.key_of(MODEL, HF))
+    file.write_text(as_text(kept.key_of(MODEL, HF), {**FOUND, "dispatch": {"ops": 1}}))
+    again = KeptCounts(tmp_path, VERSIONS, tell=told.append)
+    assert again.of(CASE, Counting()) == FOUND
+    assert "the model is counted again" in told[0]
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,10 @@ def test_layers_and_weights_of_other_kinds_are_refused() -> None:
         assert isinstance(expected, Refused)
         assert reason in expected.reason
     uncounted = estimate(asked, replace(counts, dispatch=None), physics, known)
-    assert uncounted == Refused("model mpt7b: its operators are not counted")
+    assert isinstance(uncounted, Refused)
+    assert uncounted.reason == (
+        "model mpt7b: its counts have no operators; python -m fixtures.engines.counting.recount counts them"
+    )
     keys: Any = {**asked.model.architecture, "quantization_config": {"quant_method": "gptq", "bits": 4}}
     quantised = replace(asked, model=ModelSpec("own", keys))
     expected = estimate(quantised, counts, physics, known)
@@ -370,9 +373,25 @@ def test_a_model_of_ones_own_needs_its_counts(tmp_path: Path, capsys: pytest.Cap
 
     counts = json.loads((ROOT / "yamls" / "counts" / "llama125m.json").read_text())
     counts["architecture"] = architecture_key(ModelSpec("mine", architecture))
-    (tmp_path / "mine.json").write_text(json.dumps(counts))
-    assert ask(*asked, "--counts", str(tmp_path)) == 0
-    assert "meets, estimated:\n" in capsys.readouterr().out
+    kept = tmp_path / "kept"
+    older = {
+        **counts,
+        "variants": {name: {**of, "dispatch": None} for name, of in counts["variants"].items()},
+    }
+    for name, contents, code in (
+        ("counted", counts, 0),
+        ("older", older, 1),
+        ("other", {**counts, "variants": {"auto_2_bytes": {"dispatch": {"ops": 1}}}}, 4),
+        ("none", [], 4),
+    ):
+        (kept / name).mkdir(parents=True)
+        (kept / name / "mine.json").write_text(json.dumps(contents))
+        assert ask(*asked, "--counts", str(kept / name)) == code
+        told = capsys.readouterr()
+        assert ("meets, estimated:\n" in told.out) is (name == "counted")
+        assert ("no operators; python -m fixtures.engines.counting.recount" in told.out) is (name == "older")
+        assert told.err.startswith(f"pick: {kept / name / 'mine.json'}: " if code == 4 else "")
+        assert len(told.err.splitlines()) == (code == 4)
 
 
 def _node(name: str) -> Any:
