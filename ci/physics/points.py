@@ -84,13 +84,14 @@ def elsewhere(folder: Path = ELSEWHERE) -> list[Datum]:
     with file.open(encoding="utf-8", newline="") as text:
         for number, row in enumerate(csv.DictReader(text), start=2):
             try:
-                found.append(_row(row, folder))
+                found.append(datum_of(row, folder))
             except (InputError, KeyError, ValueError, TypeError) as error:
                 raise InputError(f"{file.name}:{number}: is no point ({error})") from None
     return found
 
 
-def _row(row: dict[str, str], folder: Path) -> Datum:
+def datum_of(row: Mapping[str, str], folder: Path = ELSEWHERE) -> Datum:
+    """A row of a table of points; raises InputError, KeyError or ValueError for one that is not right."""
     name, device = row["model"], row["device"]
     model, counts = _model(name, folder)
     spec = EngineSpec("hf", attention=row["attention"])

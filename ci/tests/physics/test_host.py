@@ -9,9 +9,14 @@ from typing import Any
 
 import pytest
 
+from ci.physics import processors, validate
 from ci.physics.__main__ import main
+from ci.physics.validate import Errors
+from ci.tests.conftest import ROOT
 from fixtures.core.base.errors import InputError
 from fixtures.core.estimate.host_time import HostTime, read_host_time
+from fixtures.core.estimate.machine import never_seen, with_host
+from fixtures.core.estimate.physics import read_physics
 from fixtures.host import machine
 
 MEASURED = {"tau_s": 6e-6, "sd_ln": 0.2, "families": {"llama": 6e-6}, "device": "cpu"}
@@ -76,3 +81,20 @@ def test_a_file_says_whose_time_it_is(tmp_path: Path) -> None:
         file.write_text(text)
         with pytest.raises(InputError, match=r"^here: "):
             read_host_time(file, "here")
+
+
+def test_what_a_measured_host_changes_is_what_the_readme_says() -> None:
+    """Of the 6 committed cases of this processor: median / p90 / worst in %, without and with its host."""
+    physics = read_physics("hf", "cpu")
+    assert physics is not None
+    (rows,) = (rows for name, rows in processors.points().items() if "AVX2" in name)
+    host = read_host_time(ROOT / "ci" / "physics" / "host_amd_epyc_avx2.json", "")
+    before = never_seen(physics)
+    lines = []
+    for told, machine_ in (("no", before), ("yes", with_host(before, physics, host))):
+        v = machine_.parameters(physics.parameters)
+        errors = Errors.of([float(one.work.seconds(v)) for one in rows], validate.seconds(rows))
+        shown = " / ".join(f"{100 * value:.1f}" for value in (errors.median, errors.p90, errors.worst))
+        lines.append(f"| {told} | {shown} |")
+    readme = (ROOT / "ci" / "physics" / "README.md").read_text()
+    assert "\n".join(lines) in readme
