@@ -74,6 +74,17 @@ def test_a_pass_worked_out_by_hand() -> None:
     assert everywhere.flops == pytest.approx(3 * (200 + 1000 * 2 + 40 * 2 * 6) / (0.5 * 1e4))
 
 
+def test_no_part_of_a_pass_is_lost() -> None:
+    """Where all parts are of one size, the devices' are added and the host runs beside them."""
+    on = Devices(flops_per_s=1e12, bytes_per_s=REFERENCE_BYTES_PER_S, link_bytes_per_s=1e12, number=4)
+    found = one_pass(TOY, on, 3, 2, 6, replace(PLAIN, tau_s=1e-10, alpha_s=1e-10))
+    shares = {name: float(part) / float(found.total) for name, part in found.parts().items()}
+    assert min(shares.values()) > 0.01, shares
+    device = found.flops + found.weights + found.cache + found.scores + found.link
+    assert float(found.device) == pytest.approx(float(device), rel=1e-9, abs=0)
+    assert float(found.total) == pytest.approx(float(found.host**2 + device**2) ** 0.5, rel=1e-9, abs=0)
+
+
 def test_several_devices_share_the_work_and_pay_for_collectives() -> None:
     """Two a layer, a ring of 4 moves 3/2 of the bytes over each link; the host starts each."""
     one = one_pass(TOY, SLOW, 3, 2, 6, PLAIN)
