@@ -67,6 +67,7 @@ def test_counts_of_older_sessions_are_read_or_counted_again(tmp_path: Path) -> N
     older = {key: value for key, value in FOUND.items() if key != "dispatch"}
     assert kept.of(CASE, Counting(older)) == older
     found = KeptCounts(tmp_path, VERSIONS).find(MODEL, HF)
+    assert STORED is not None
     assert found == replace(STORED, dispatch=None)
     told: list[str] = []
     file = kept.file_of(kept.key_of(MODEL, HF))

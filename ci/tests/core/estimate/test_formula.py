@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fixtures.core.cost.bounds import Peaks, bound
 from fixtures.core.cost.stored_counts import Counts, find_counts
+from fixtures.core.estimate.estimate import Estimate, Known, estimate
 from fixtures.core.estimate.formula import (
     FLOPS,
     HOST,
@@ -26,8 +27,10 @@ from fixtures.core.estimate.formula import (
     norm,
     one_pass,
 )
-from fixtures.core.spec.case import EngineSpec, Point
-from fixtures.core.spec.library import all_hardware, model
+from fixtures.core.estimate.machine import Machine
+from fixtures.core.estimate.physics import read_physics
+from fixtures.core.spec.case import Case, EngineSpec, Point
+from fixtures.core.spec.library import all_hardware, hardware, model
 
 FEW = settings(deadline=None, derandomize=True, max_examples=60)
 TOY = Model(
@@ -232,3 +235,26 @@ def test_without_host_scores_and_losses_it_is_products_and_cache() -> None:
     )
     least = bound(Point(batch, cached - 1, 2), True, counts.work, Peaks(312e12, 2039e9))
     assert float(found.total) >= least.decode_s * (1 - 1e-6)
+
+
+def test_an_estimate_is_never_under_the_bound_whatever_the_parameters() -> None:
+    """TTFT, the steps and the interval's lower end, by parameters that beat every peak ten times."""
+    physics = read_physics("hf", "gpu")
+    assert physics is not None
+    fast = Parameters(tau_s=0.0, e_flops=10.0, e_weights=10.0, e_cache=10.0, e_scores=10.0, p=99.0, q=99.0)
+    case = Case(
+        model("mpt7b"), hardware("a100_80gb"), 1, EngineSpec("x", attention="eager"), Point(8, 512, 64)
+    )
+    counts = counts_of("mpt7b")
+    found = estimate(case, counts, replace(physics, parameters=fast), Known())
+    assert isinstance(found, Estimate)
+    least = bound(case.point, True, counts.work, Peaks(312e12, 2039e9))
+    assert found.ttft_s == pytest.approx(least.prefill_s)
+    assert 63 * (found.tpot_s or 0) == pytest.approx(least.decode_s)
+    assert found.low_s == found.bound_s == pytest.approx(least.total_s)
+    assert found.high_s == found.latency_s * found.half_width
+
+
+def test_the_variance_of_a_machine_has_its_covariance() -> None:
+    """By hand: 0.25 x 0.04 + 0.25 x 0.09 - 2 x 0.25 x 0.03."""
+    assert Machine(0.0, 0.0, 0.04, 0.09, -0.03, 3).variance(0.5, 0.5) == pytest.approx(0.0175)
