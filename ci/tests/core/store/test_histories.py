@@ -69,6 +69,9 @@ def test_what_was_left_out_for_time_stands_with_its_reason(tmp_path: Path) -> No
     assert dict(found.only(lambda case_id: case_id == "z").left_out) == {"z": "3"}
     for values in (history(CASE), history(CASE, left_out=["y"])):
         assert dict(read_history(written(tmp_path, values)).left_out) == {}
+    assert read_history(written(tmp_path, history(CASE, left_out=["y"]))).odd == (
+        "$.left_out: does not map case ids to reasons",
+    )
 
 
 @pytest.mark.parametrize(
@@ -98,6 +101,30 @@ def test_a_file_larger_than_any_history_is_not_read(tmp_path: Path) -> None:
         file.truncate(64 * 2**20 + 1)
     with pytest.raises(InputError, match="larger than"):
         read_history(tmp_path / "big.json")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [
+        ("failed", ["x"], "$.failed does not map case ids to reasons"),
+        ("failed", 3, "$.failed does not map case ids to reasons"),
+        ("failed", "x-b1", "$.failed does not map case ids to reasons"),
+        ("data", 0.5, "$.benchmarks[0].stats.data is not a list of seconds"),
+    ],
+)
+def test_a_run_whose_outcomes_cannot_be_read_is_refused(
+    tmp_path: Path, key: str, value: object, why: str
+) -> None:
+    """What it cannot say may be the very failure that counts, so nothing of it passes."""
+    values = history(CASE)
+    if key == "data":
+        values["benchmarks"][0]["stats"] = {"data": value}
+    else:
+        values[key] = value
+    with pytest.raises(InputError) as caught:
+        read_history(written(tmp_path, values))
+    assert why in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("version", [RECORD_VERSION + 1, 0, -1])
