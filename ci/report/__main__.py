@@ -1,8 +1,10 @@
 """python -m ci.report RUN... [-o report.html] [--figures DIR] [--markdown] [--estimate]
+                     [--compare engine]
 
 Writes one HTML page with figures, a picker and every case (-o), or figures as SVG files (--figures), or
-prints a summary of the cases in Markdown. RUN is a history, or a folder of histories. If a case is in
-several, the newest counts, and its trend shows all of them. Exit code 4 for bad input.
+prints a summary of the cases, or engines side by side (--compare engine), in Markdown. RUN is a history, or
+a folder of histories. If a case is in several, the newest counts, and its trend shows all of them. Exit code
+4 for bad input.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from ci.report.compare import comparison
 from ci.report.draw.render import svg
 from ci.report.figures import figures, spec
 from ci.report.markdown import summary
@@ -65,6 +68,9 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         help="draw estimates with 90 %% intervals in figures of latency, dashed, by the latency formula",
     )
     parser.add_argument("--markdown", action="store_true", help="print a summary and the cases as a table")
+    parser.add_argument(
+        "--compare", choices=("engine",), help="print engines side by side, as ratios to hf, as tables"
+    )
     options = parser.parse_args(list(arguments))
     for place, attempt in ((options.output, try_new), (options.figures, try_folder)):
         try:
@@ -72,8 +78,8 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
                 attempt(place)
         except OSError as error:
             raise InputError(f"{place}: cannot be written: {why(error)}") from None
-    if not options.output and not options.figures and not options.markdown:
-        raise InputError("nothing to write; give -o report.html, --figures DIR or --markdown")
+    if not (options.output or options.figures or options.markdown or options.compare):
+        raise InputError("nothing to write; give -o report.html, --figures DIR, --markdown or --compare")
     return options
 
 
@@ -136,6 +142,8 @@ def main(arguments: Sequence[str]) -> int:
         return BAD_INPUT
     if options.markdown:
         print(summary(newest(every), runs), end="")
+    if options.compare:
+        print(comparison(every), end="")
     return 0
 
 

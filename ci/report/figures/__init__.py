@@ -10,14 +10,14 @@ from typing import Any
 
 from ci.pick.estimator import Estimator
 from ci.report.draw.figure import Cases, Figure, Room
-from ci.report.figures import batch, latency, memory, parallel, phases, roofline, trend
+from ci.report.figures import batch, engines, latency, memory, parallel, phases, roofline, trend
 from ci.report.figures.latency import LENGTH, THROUGHPUT
 from ci.report.read.samples import Sample, grouped, newest
 from fixtures.core.base.names import slug
 
 __all__ = ["KINDS", "LENGTH", "THROUGHPUT", "Figure", "figures", "spec"]
 
-_ROOMS: tuple[Room, ...] = (latency, batch, phases, roofline, memory, parallel, trend)
+_ROOMS: tuple[Room, ...] = (latency, batch, phases, roofline, memory, parallel, engines, trend)
 KINDS: Mapping[str, Room] = MappingProxyType({name: room for room in _ROOMS for name in room.KINDS})
 _LONGEST_NAME = 120  # bytes of a file's, without its ending
 

@@ -102,7 +102,7 @@ def test_every_kind_of_what_is_stored_gives_its_points_back_from_its_marks(store
     by_kind = {one.kind: one for one in sorted(stored.values(), key=lambda one: len(one.points))}
     assert set(by_kind) == {
         "length", "throughput", "batch size", "prefill", "decode", "roofline", "memory",
-        "speed-up", "efficiency", "trend",
+        "speed-up", "efficiency", "trend", "engines",
     }  # fmt: skip
     for figure in by_kind.values():
         assert_marks_are_points(figure)

@@ -1,0 +1,105 @@
+"""`--compare engine`: engines side by side as tables in Markdown, a row a model and batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ci.report.markdown import escaped
+from ci.report.read.engines import APART, BASE, LEAST_RUNS, PROCESSES, Row, engines_of, side_by_side
+from ci.report.read.samples import Sample
+from fixtures.core.base.columns import markdown
+from fixtures.core.base.text import gigabytes, significant
+from fixtures.core.fields import at
+from fixtures.core.result.record import Record
+
+_CASE = ("model", "hardware", "batch", "in", "out")
+_COMPILED_S, _FORMAT_BYTES = at("compiled.seconds"), at("weight_format.bytes")
+
+
+def comparison(samples: Sequence[Sample], base: str = BASE) -> str:
+    """Tables of speed against the base engine, share of the limit, seconds before the rounds, and memory.
+
+    One line of text if no two engines ran the same work.
+    """
+    rows = side_by_side(samples, base)
+    if not rows:
+        return "No two engines ran the same model, machine and point in these runs.\n"
+    engines = engines_of(rows, base)
+    parts = [
+        _table(f"Latency of {base} / latency of the engine: above 1 is faster", rows, engines, _gain(base)),
+        _notes(rows, base),
+        _table(
+            "% of limit: the least time for the engine's own bytes / its latency", rows, engines, _of(_limit)
+        ),
+        _table("Load, and compilation where there is one, in s", rows, engines, _of(_before)),
+        _table("Peak memory in GB, and packed weights where there are any", rows, engines, _of(_memory)),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _table(title: str, rows: Sequence[Row], engines: Sequence[str], cell: Callable[[Row, str], str]) -> str:
+    lines = [(*_CASE, *engines)]
+    for row in rows:
+        numbers = map(str, (row.batch_size, row.input_len, row.output_len))
+        lines.append((*map(escaped, (row.model, row.hardware)), *numbers, *(cell(row, e) for e in engines)))
+    return "\n".join([f"{title}\n", *markdown(lines, right=range(2, len(lines[0])))]) + "\n"
+
+
+def _gain(base: str) -> Callable[[Row, str], str]:
+    def cell(row: Row, engine: str) -> str:
+        if engine == base and engine in row.samples:
+            return f"1 ({significant(row.samples[engine].latency_s or 0.0)} s)"
+        gain = row.gains.get(engine)
+        if gain is None:
+            return ""
+        ends = "" if gain.low is None or gain.high is None else f" ({gain.low:.2f}-{gain.high:.2f})"
+        return f"{gain.value:.2f}{ends}"
+
+    return cell
+
+
+def _notes(rows: Sequence[Row], base: str) -> str:
+    ways = {way for row in rows for way in row.by.values()}
+    if not ways:
+        return f"No run has the engine {base} for the same work, so there are no ratios.\n"
+    if ways == {PROCESSES}:
+        return "Intervals are 95 %, over runs that have both engines.\n"
+    some = "Some intervals" if PROCESSES in ways else "Intervals"
+    apart = (
+        f"Some engines have no run in common with {base}: the machine may have changed between their runs. "
+        if APART in ways
+        else ""
+    )
+    return apart + (
+        f"{some} take the worst ends of two medians' intervals over the rounds of one process each; what "
+        f"differs from process to process is not in them. {LEAST_RUNS} runs with both engines give intervals "
+        "over processes.\n"
+    )
+
+
+def _of(written: Callable[[Record], str]) -> Callable[[Row, str], str]:
+    def cell(row: Row, engine: str) -> str:
+        sample = row.samples.get(engine)
+        return "" if sample is None else written(sample.record)
+
+    return cell
+
+
+def _limit(record: Record) -> str:
+    share = at("limits.of_bound")(record)
+    return "" if share is None else significant(100 * share)
+
+
+def _before(record: Record) -> str:
+    compiled_s = _COMPILED_S(record)
+    parts = [value for value in (record.load_s, compiled_s) if value is not None]
+    cold = "" if compiled_s is None else (" cold" if at("compiled.cold")(record) else " from cache")
+    return " + ".join(map(significant, parts)) + cold
+
+
+def _memory(record: Record) -> str:
+    peak, packed = record.peak_memory_bytes, _FORMAT_BYTES(record)
+    parts = ["" if peak is None else gigabytes(peak)]
+    if packed is not None:
+        parts.append(f"({gigabytes(packed)} packed)")
+    return " ".join(filter(None, parts))

@@ -1,0 +1,95 @@
+"""Engines side by side: each case against the one of a base engine that did the same work."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ci.gate.paired.sequential import interval
+from ci.report.read.cases import Seconds, latency_of
+from ci.report.read.samples import Sample, grouped, newest
+
+BASE = "hf"
+LEAST_RUNS = 4  # fewer pairs of processes give no interval
+ROUNDS, PROCESSES, APART = "rounds", "processes", "apart"
+
+
+@dataclass(frozen=True)
+class Row:
+    """The engines' samples of one model, machine and point, in the order of the columns.
+
+    `gains` are base engine's time / own time, by engine, above 1 where the engine is faster; an interval is
+    by the `by` of it: the "rounds" of both in one run, pairs of "processes", or rounds of runs "apart".
+    """
+
+    model: str
+    hardware: str
+    batch_size: int
+    input_len: int
+    output_len: int
+    samples: Mapping[str, Sample]
+    gains: Mapping[str, Seconds]
+    by: Mapping[str, str]
+
+
+def side_by_side(samples: Sequence[Sample], base: str = BASE) -> list[Row]:
+    """A row for each model, machine and point that two engines or more ran.
+
+    An engine that ran together with the base engine in four runs or more is compared by these runs: the
+    trimmed mean of the log ratios, with Student's interval around it, as the gate's rule of pairs has it.
+    Otherwise the newest run with both counts, or else the newest of each, and the interval takes the worst
+    ends of both medians' intervals.
+    """
+    by_place = grouped([sample for sample in samples if sample.latency_s is not None], _place)
+    rows = []
+    for (model, hardware, batch, first, last, _), group in by_place.items():
+        latest = {sample.engine: sample for sample in newest(group)}
+        if len(latest) < 2:
+            continue
+        gains, by = {}, {}
+        for engine, sample in latest.items():
+            if base in latest and engine != base:
+                gains[engine], by[engine] = _gain(group, sample, latest[base])
+        rows.append(Row(model, hardware, batch, first, last, latest, gains, by))
+    return rows
+
+
+def engines_of(rows: Sequence[Row], base: str = BASE) -> list[str]:
+    """The engines of the rows: the base first, the others in the order of the runs."""
+    names = dict.fromkeys(engine for row in rows for engine in row.samples)
+    return sorted(names, key=lambda engine: engine != base)
+
+
+def _gain(group: Sequence[Sample], own: Sample, base: Sample) -> tuple[Seconds, str]:
+    """The gain of a case, and what its interval is by; `own` and `base` are the newest of their engines."""
+    ratios, together = [], None
+    for of_run in grouped(
+        sorted(group, key=lambda sample: sample.taken), lambda sample: sample.file
+    ).values():
+        by_engine = {sample.engine: sample for sample in of_run}
+        if own.engine not in by_engine or base.engine not in by_engine:
+            continue
+        together = by_engine[own.engine], by_engine[base.engine]
+        medians = [sample.record.latency_median_s for sample in together]
+        if medians[0] is not None and medians[1] is not None:
+            ratios.append(math.log(medians[1] / medians[0]))
+    if len(ratios) >= LEAST_RUNS:
+        return Seconds(*map(math.exp, interval(ratios))), PROCESSES
+    way = APART if together is None else ROUNDS
+    ours_s, theirs_s = map(latency_of, together or (own, base))
+    assert ours_s, "samples without a latency were left out"
+    assert theirs_s, "samples without a latency were left out"
+    value = theirs_s.value / ours_s.value
+    if ours_s.low is None or ours_s.high is None or theirs_s.low is None or theirs_s.high is None:
+        return Seconds(value), way
+    return Seconds(value, theirs_s.low / ours_s.high, theirs_s.high / ours_s.low), way
+
+
+def _place(sample: Sample) -> tuple[str, str, int, int, int, str]:
+    point = sample.point
+    return (
+        *(sample.model, sample.hardware),
+        *(point.batch_size, point.input_len, point.output_len),
+        sample.source,
+    )

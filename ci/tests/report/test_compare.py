@@ -1,0 +1,123 @@
+"""Engines side by side: ratios, their intervals and the other tables, against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ci.report.__main__ import main
+from ci.report.compare import comparison
+from ci.report.figures import figures
+from ci.report.read.engines import APART, PROCESSES, ROUNDS, side_by_side
+from ci.report.read.samples import read_samples
+from ci.tests.report_histories import record, write
+
+
+def of_engine(engine: str, batch: int, latency_s: float, **changes: Any) -> dict[str, Any]:
+    """A record of an engine whose median's interval is from 0.95 to 1.06 of its latency."""
+    made = record("llama125m", "1xcpu", batch, latency_s)
+    case = made["case"]
+    case["id"] = case["id"].replace(f"-{case['engine']['name']}-", f"-{engine}-")
+    case["engine"] = {**case["engine"], "name": engine, "kind": engine}
+    return {**made, **changes}
+
+
+def run(folder: Path, name: str, records: list[dict[str, Any]], minute: int = 0) -> None:
+    """A history of these records."""
+    write(folder / f"{name}.json", records, f"2026-11-25T10:{minute:02}:00+00:00")
+
+
+def test_a_ratio_is_above_one_where_the_engine_is_faster_and_takes_the_worst_ends(tmp_path: Path) -> None:
+    """hf in 2 s (1.90 to 2.12), the other in 1 s (0.95 to 1.06): 2, from 1.90/1.06 to 2.12/0.95."""
+    run(tmp_path, "a", [of_engine("hf", 1, 2.0), of_engine("hf_int8", 1, 1.0), of_engine("hf", 4, 3.0)])
+    (row,) = side_by_side(read_samples([tmp_path]))
+    assert (row.model, row.batch_size, row.input_len, row.output_len) == ("llama125m", 1, 512, 64)
+    gain = row.gains["hf_int8"]
+    assert gain.value == pytest.approx(2.0)
+    assert gain.low == pytest.approx(1.9 / 1.06)
+    assert gain.high == pytest.approx(2.12 / 0.95)
+    assert row.by == {"hf_int8": ROUNDS}
+
+
+def test_runs_with_both_engines_are_pairs_of_processes(tmp_path: Path) -> None:
+    """Four runs whose log ratios are 0.6, 0.69, 0.71, 0.8: with ends trimmed or not, their mean is 0.7."""
+    for number, log in enumerate((0.6, 0.69, 0.71, 0.8)):
+        pair = [of_engine("hf", 1, math.exp(log)), of_engine("hf_int8", 1, 1.0)]
+        run(tmp_path, f"r{number}", pair, number)
+    (row,) = side_by_side(read_samples([tmp_path]))
+    gain = row.gains["hf_int8"]
+    assert row.by == {"hf_int8": PROCESSES}
+    assert gain.value == pytest.approx(math.exp(0.7))
+    assert gain.low is not None
+    assert gain.high is not None
+    assert gain.low < math.exp(0.7) < gain.high
+    assert gain.low * gain.high == pytest.approx(math.exp(1.4))  # even on the scale of logarithms
+
+
+def test_engines_of_runs_apart_are_said_to_be_so(tmp_path: Path) -> None:
+    """The newest of each where no run has both; a run that has both comes first, however old."""
+    run(tmp_path, "a", [of_engine("hf", 1, 2.0)])
+    run(tmp_path, "b", [of_engine("hf_int8", 1, 1.0)], 1)
+    (row,) = side_by_side(read_samples([tmp_path]))
+    assert row.by == {"hf_int8": APART}
+    assert "no run in common with hf" in comparison(read_samples([tmp_path]))
+    run(tmp_path, "c", [of_engine("hf", 1, 6.0), of_engine("hf_int8", 1, 2.0)])
+    (row,) = side_by_side(read_samples([tmp_path]))
+    assert row.by == {"hf_int8": ROUNDS}
+    assert row.gains["hf_int8"].value == pytest.approx(3.0)
+
+
+def test_an_engine_without_hf_beside_it_has_no_ratio(tmp_path: Path) -> None:
+    """It still has its column; a case that nobody else ran has no row."""
+    run(
+        tmp_path, "a", [of_engine("hf_fp32", 1, 2.0), of_engine("hf_int8", 1, 1.0), of_engine("vllm", 8, 1.0)]
+    )
+    (row,) = side_by_side(read_samples([tmp_path]))
+    assert set(row.samples) == {"hf_fp32", "hf_int8"}
+    assert row.gains == {}
+    assert "no ratios" in comparison(read_samples([tmp_path]))
+
+
+def test_the_tables_have_ratio_limit_seconds_and_memory(tmp_path: Path) -> None:
+    """The columns begin with hf; compilation stands beside the load, packed bytes beside the peak."""
+    compiled = {"seconds": 40.0, "cold": True, "graphs": 1, "cache_len": 576, "cuda_graphs": False}
+    packed = {"name": "int8", "bytes": 159_000_000}
+    run(
+        tmp_path,
+        "a",
+        [
+            of_engine("hf_compiled", 1, 1.6, compiled=compiled, load_s=2.0),
+            of_engine("hf", 1, 2.0, load_s=1.0),
+            of_engine("hf_int8", 1, 4.0, weight_format=packed, peak_memory_bytes=600_000_000),
+        ],
+    )
+    text = comparison(read_samples([tmp_path]))
+    assert "| model | hardware | batch | in | out | hf | hf_compiled | hf_int8 |" in text
+    assert "| 1 (2.00 s) | 1.25 (1.12-1.39) | 0.50 (0.45-0.56) |" in text
+    assert "2.00 + 40.0 cold" in text
+    assert "0.60 (0.16 packed)" in text
+    assert "over the rounds of one process each" in text
+
+
+def test_the_figure_has_the_ratios(tmp_path: Path) -> None:
+    """A curve an engine over batch size, and a line at 1."""
+    both = [of_engine(name, batch, s) for batch in (1, 4) for name, s in (("hf", 2.0), ("hf_int8", 1.0))]
+    run(tmp_path, "a", both)
+    (figure,) = [one for one in figures(read_samples([tmp_path])) if one.kind == "engines"]
+    assert [(p["batch_size"], p["series"], p["value"]) for p in figure.points] == [
+        (1, "hf_int8", 2.0),
+        (4, "hf_int8", 2.0),
+    ]
+    assert {row["y"] for row in figure.lines} == {1.0}
+
+
+def test_the_command_compares_engines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another word is one line and exit code 4; runs without two engines say so."""
+    run(tmp_path, "a", [of_engine("hf", 1, 2.0)])
+    assert main([str(tmp_path), "--compare", "engine"]) == 0
+    assert capsys.readouterr().out.startswith("No two engines ran the same model")
+    assert main([str(tmp_path), "--compare", "model"]) == 4
+    assert "--compare" in capsys.readouterr().err
