@@ -21,7 +21,7 @@ from ci.report.read.samples import Curve
 from fixtures.core.cost.memory import largest_batch, room_bytes
 from fixtures.core.estimate.estimate import Refused
 from fixtures.core.estimate.physics import FARTHEST, read_physics
-from fixtures.core.spec.case import Case, EngineSpec, HardwareSpec, ModelSpec
+from fixtures.core.spec.case import Case, EngineSpec, HardwareSpec, ModelSpec, Point
 
 SEQUENCES, INPUT = "sequences", "input"
 MEMORY, CONTEXT, REACH, TRIED = "memory", "model's context", f"{FARTHEST} x the longest fitted", "most tried"
@@ -128,7 +128,7 @@ def _limit(
 
     def at(size: int) -> Row | Refused:
         if size not in rows:
-            point = replace(case.point, **{key: size})
+            point = Point(**{**vars(case.point), key: size})
             rows[size] = estimated_row(question, replace(case, point=point), estimator, {})
         return rows[size]
 

@@ -83,7 +83,7 @@ def _at(
         return
     counts, room = estimator.counts_of(case.model, case.engine), room_bytes(case.hardware, case.devices)
     for value in values:
-        point = replace(case.point, **{field: value})
+        point = Point(**{**vars(case.point), field: value})
         kind, n, engine = case.hardware.kind, case.devices, case.engine.kind
         estimate = estimator.of(replace(case, point=point))
         if isinstance(estimate, Estimate) and counts is not None:

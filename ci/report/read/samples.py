@@ -150,7 +150,8 @@ def _sample(
 ) -> Sample | None:
     case = record.case
     texts = (case.model.name, case.hardware, case.device, case.engine.name)
-    if not all((*texts, case.devices, case.batch_size, case.input_len, case.output_len)):
+    numbers = (case.devices, case.batch_size, case.input_len, case.output_len)
+    if not all((*texts, *numbers)) or case.is_ragged:  # a curve has one input length
         return None
     return Sample(
         case_id=case.id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -30,6 +31,33 @@ def test_the_tokens_are_those_of_generate(name: str) -> None:
     """In fp32, of a batch of several sequences."""
     of_hf = tokens(open_here(KINDS["hf"], 60), case("hf", name, max_position_embeddings=1024))
     assert tokens(open_here(KINDS["hf_paged"], 60), paged(name)) == of_hf
+
+
+@pytest.mark.slow
+def test_a_ragged_batch_makes_each_sequences_own_tokens() -> None:
+    """Padded by `hf`, unpadded in pages; the first pass has the sum of the lengths."""
+    point = Point(3, 40, 6, (7, 40, 19))
+    prompts = make_prompts(point, 640, 17)
+    assert list(map(len, prompts)) == [7, 40, 19]
+    made: dict[str, Any] = {}
+    for kind in ("hf", "hf_paged"):
+        engine: Any = open_here(KINDS[kind], 60)
+        engine.load(replace(paged("llama", point), engine=replace(PAGED, name=kind, kind=kind)), seed=17)
+        work = engine.prepare(prompts, 6)
+        engine.check(work)
+        tokens = engine.generate(work)
+        engine.verify(work, tokens)
+        made[kind] = tokens[:, 40:].tolist()
+        if kind == "hf":
+            alone = []
+            for prompt in prompts:
+                own = engine.prepare([prompt], 6)
+                alone.append(engine.generate(own)[0, len(prompt) :].tolist())
+        else:
+            assert engine._positions == [66, 3, 3, 3, 3, 3]
+            assert engine.case_facts(work)["engine_settings"]["first_pass_positions"] == 66
+        engine.close()
+    assert made["hf"] == made["hf_paged"] == alone
 
 
 @pytest.mark.slow

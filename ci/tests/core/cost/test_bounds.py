@@ -19,8 +19,10 @@ from fixtures.core.cost.bounds import (
     bound,
     cache_bytes,
     decode_flops,
+    decode_passes,
     holders,
     mean_step_bytes,
+    point_prefill_flops,
     prefill_flops,
     stated_bandwidth_bytes_per_s,
     stated_peaks,
@@ -35,6 +37,7 @@ from fixtures.core.result.against_bound import (
     of_dtype,
     units,
 )
+from fixtures.core.result.metrics import prefill_tokens_per_s
 from fixtures.core.result.record import Rates, RecordedMachine, RecordedPeaks, Split, Units
 from fixtures.core.spec.case import DTYPE_BYTES, Case, EngineSpec, HardwareSpec, ModelSpec, Point
 from fixtures.core.spec.library import hardware, names
@@ -76,6 +79,23 @@ def test_the_mean_step_is_that_of_all_further_tokens() -> None:
     assert mean_step_bytes(Point(1, 4, 3), True, WORK) == 1000 + 12 * 4.5
     assert mean_step_bytes(Point(1, 4, 1), True, WORK) is None
     assert mean_step_bytes(Point(1, 4, 3), False, WORK) == 1000
+
+
+def test_a_ragged_batch_is_the_sum_of_its_sequences() -> None:
+    """Inputs of 1, 2 and 4 tokens: each one's prefill, pairs and cache; the weights are read once a step."""
+    point, peaks = Point(3, 4, 3, (1, 2, 4)), Peaks(1.0, 1.0)
+    prefill = (110 + 2 * 1) + (120 + 2 * 3) + (140 + 2 * 10)
+    assert point_prefill_flops(WORK, point) == prefill
+    flops, moved = decode_passes(point, True, WORK)
+    assert list(flops) == [3 * 110 + 2 * (2 + 3 + 5), 3 * 110 + 2 * (3 + 4 + 6)]
+    assert list(moved) == [1000 + 12 * (1 + 2 + 4), 1000 + 12 * (2 + 3 + 5)]
+    assert mean_step_bytes(point, True, WORK) == 1000 + 12 * 8.5
+    assert list(decode_passes(point, False, WORK)[0]) == [
+        sum(prefill_flops(WORK, 1, n + k) for n in (1, 2, 4)) for k in (1, 2)
+    ]
+    assert bound(point, True, WORK, peaks).total_s == max(prefill, 1000) + moved.sum()
+    assert point_prefill_flops(WORK, replace(point, batch_size=6)) == 2 * prefill
+    assert prefill_tokens_per_s(point, 0.5) == 14
 
 
 @st.composite

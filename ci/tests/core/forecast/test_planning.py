@@ -250,7 +250,7 @@ def test_the_assumed_efficiency_of_a_gpu_is_the_median_of_the_published_points()
     efficiencies = {}
     with (ROOT / "ci/baselines/published/a100_2023.csv").open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            point = Point(*(int(row[key]) for key in ("batch_size", "input_len", "output_len")))
+            point = Point(int(row["batch_size"]), int(row["input_len"]), int(row["output_len"]))
             devices, _, device = row["hardware"].partition("x")
             counts = find_counts(library.model(row["model"]), EngineSpec("x", attention="eager"))
             peaks = stated_peaks(library.hardware(device), int(devices), BF16)

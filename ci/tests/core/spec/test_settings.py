@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from fixtures.core.base.errors import InputError
@@ -45,7 +47,7 @@ def names(entry: Entry) -> list[list[str]]:
     return [[spec.name for spec in entry.models], [spec.name for spec in entry.engines]]
 
 
-def lengths(entry: Entry) -> list[tuple[tuple[int | str, ...], tuple[int, ...], tuple[int, ...]]]:
+def lengths(entry: Entry) -> list[tuple[Any, ...]]:
     """An entry's grids."""
     return [(grid.batch_sizes, grid.input_lengths, grid.output_lengths) for grid in entry.grids]
 

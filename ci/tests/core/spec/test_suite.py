@@ -7,9 +7,14 @@ import pytest
 from fixtures.core.base.errors import InputError
 from fixtures.core.base.node import as_node
 from fixtures.core.base.yamlfile import parse_yaml
+from fixtures.core.cost.sweep import expand
+from fixtures.core.result.record import RecordedCase
 from fixtures.core.spec import library
 from fixtures.core.spec.case import EngineSpec, ModelSpec
+from fixtures.core.spec.devices.machine import Machine
 from fixtures.core.spec.suite import MAX, Protocol, Selector, Suite, read_suite
+from fixtures.engines import why_not
+from fixtures.measure.prompts import make_prompts
 
 SMALL = "{name: small, batch_sizes: [1], input_lengths: [2], output_lengths: [3]}"
 
@@ -264,3 +269,57 @@ def test_a_grid_is_the_same_wherever_it_stands() -> None:
         for where in "ab"
     )
     assert one == two
+
+
+def ragged(batches: str, inputs: str) -> Suite:
+    """Of one sweep."""
+    sweep = f"{{name: s, batch_sizes: {batches}, input_lengths: {inputs}, output_lengths: [3]}}"
+    return read(f"models: [llama125m]\nengines: [hf, hf_paged, hf_compiled]\nsweeps: [{sweep}]")
+
+
+def test_a_batch_may_have_several_input_lengths() -> None:
+    """Its id has all of them, in one field; its sequences take them in turn; equal batches are as before."""
+    selection = expand(ragged("[2, 4]", "[[128, 16], 16]"), Machine(library.hardware("cpu"), 1))
+    assert [case.id.partition("hf-")[2] for case in selection.cases if case.engine.name == "hf"] == [
+        "b2-in128_16-out3", "b4-in128_16-out3", "b2-in16-out3", "b4-in16-out3",
+    ]  # fmt: skip
+    case = selection.cases[1]
+    assert (case.point.input_len, case.point.lengths) == (128, (128, 16, 128, 16))
+    recorded = RecordedCase.of(case)
+    assert recorded.as_dict() == case.as_dict()
+    assert (recorded.input_lens, recorded.input_text, recorded.is_ragged) == ((128, 16), "128_16", True)
+    assert list(map(len, make_prompts(case.point, 100, 1))) == [128, 16, 128, 16]
+    assert make_prompts(case.point, 100, 1) == make_prompts(case.point, 100, 1)
+    plain = RecordedCase.of(selection.cases[2])
+    assert (plain.input_text, plain.is_ragged, "input_lens" in plain.as_dict()) == ("16", False, False)
+    reasons = {case.engine.name: why_not(case) for case in selection.cases if case.point.ragged}
+    assert reasons["hf"] is None
+    assert reasons["hf_paged"] is None
+    assert "takes batches of one input length; hf and hf_paged take ragged ones" in (
+        reasons["hf_compiled"] or ""
+    )
+
+
+@pytest.mark.parametrize(
+    ("batches", "inputs", "message"),
+    [
+        (
+            "[3]",
+            "[[128, 16]]",
+            r"s.yaml:3.*is 3; a batch of the 2 input lengths 128, 16 has 2 seq",
+        ),
+        ("[max]", "[[128, 16]]", "is max; a batch of the 2 input lengths"),
+        (
+            "[2]",
+            "[[16, 16]]",
+            "a ragged batch needs two different input lengths; write equal",
+        ),
+        ("[2]", "[[16, x]]", "must be a whole number of at least 1"),
+        ("[2]", "[[16, 128], [16, 128]]", "is in this list twice"),
+        ("[2]", "[[16, 2047]]", r"input 2047 .*\+ output 3 is 2050 tokens, over the context of llama125m"),
+    ],
+)
+def test_a_ragged_batch_that_is_not_right_is_refused(batches: str, inputs: str, message: str) -> None:
+    """Where it stands, with what would be right."""
+    with pytest.raises(InputError, match=message):
+        expand(ragged(batches, inputs), Machine(library.hardware("cpu"), 1))
