@@ -10,8 +10,8 @@ from fixtures.core.base.columns import aligned
 from fixtures.core.base.text import seconds, significant
 
 _ROW = (
-    "hardware", "engine", "batch", "latency s", "90 % interval s", "tokens/s", "tokens/s a device", "TTFT s",
-    "TPOT s", "J/1000 tokens",
+    "hardware", "engine", "batch", "latency s", "90 % interval s", "tokens/s", "tokens/s per device",
+    "TTFT s", "TPOT s", "J/1000 tokens",
 )  # fmt: skip
 _COSTS = ("$/M tokens", "at most", "$/M in", "$/M out")
 _WORDS = ("set by", "new")

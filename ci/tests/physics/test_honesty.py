@@ -94,7 +94,7 @@ def test_intervals_hold_where_hardware_is_new(without: dict[str, Any]) -> None:
 def test_no_pick_by_the_upper_end_misses_its_target(without: dict[str, Any]) -> None:
     """14 targets for MPT-7B and MPT-30B; every hardware is predicted without its own points.
 
-    Of all batches and hardware whose upper end meets the target, the one with most tokens/s a device.
+    Of all batches and hardware whose upper end meets the target, the one with most tokens/s per device.
     """
     radius = KEPT["half_width"]["other count"]
     measured, expected = validate.seconds(DATA), without["hardware"]
