@@ -190,7 +190,7 @@ def test_copying_moves_every_byte_twice_and_a_product_has_two_flops_a_multiply_a
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Were each call to take 2 s: 16 MiB read, 32 MiB copied, 2 x 256^3 FLOPs, and no larger product."""
-    monkeypatch.setattr(peaks, "_best", lambda _call, _device: 2.0)
+    monkeypatch.setattr(peaks, "best_s", lambda _call, _device: 2.0)
     assert measure_peaks(torch.device("cpu"), ["bfloat16"], 2**24) == {
         "read_bytes_per_s": 2**23,
         "copy_bytes_per_s": 2**24,
@@ -237,7 +237,7 @@ def test_autocast_may_keep_everything_in_its_own_dtype() -> None:
 
 def test_a_peak_is_what_one_thread_makes_where_that_is_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where threads wait for each other; how many there are stays as it was."""
-    monkeypatch.setattr(peaks, "_best", lambda _call, _device: 100.0 if torch.get_num_threads() > 1 else 2.0)
+    monkeypatch.setattr(peaks, "best_s", lambda _call, _device: 100.0 if torch.get_num_threads() > 1 else 2.0)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

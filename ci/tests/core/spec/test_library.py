@@ -271,8 +271,8 @@ def test_a_place_in_the_library_is_shown_from_the_projects_root() -> None:
         ),
         (
             "engines",
-            "kind: vllm",
-            "s.yaml:1: kind: 'vllm' is not known; known: deepspeed, deepspeed_kernels, hf, ",
+            "kind: onnx",
+            "s.yaml:1: kind: 'onnx' is not known; known: deepspeed, deepspeed_kernels, hf, ",
         ),
         ("engines", "dtype: bf16", "s.yaml:1: dtype: 'bf16' is not known; "),
         ("engines", "autocast: float32", "s.yaml:1: autocast: 'float32' is not known; "),
