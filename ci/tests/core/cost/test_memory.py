@@ -315,7 +315,7 @@ def test_counts_survive_json(tmp_path: Path) -> None:
 def test_a_broken_file_is_named(text: str, tmp_path: Path) -> None:
     """One line that says what to do."""
     (tmp_path / "broken.json").write_text(text)
-    with pytest.raises(InputError, match=r"yamls/counts/broken\.json: is not a file of counts .*recount"):
+    with pytest.raises(InputError, match=r"/broken\.json: is not a file of counts .*recount"):
         find_counts(library.model("mpt7b"), EngineSpec("hf"), tmp_path)
 
 
