@@ -110,8 +110,9 @@ def test_a_setting_with_line_breaks_is_refused_in_one_line() -> None:
         ),
         (
             "models.mpt7b.vocab_size=100",
-            "--set: models.mpt7b.vocab_size: unknown key; known: architecture, description, hub, "
-            "kv_values_per_token, parameters, parameters_source, source",
+            "--set: models.mpt7b.vocab_size: unknown key; known: active_parameters, "
+            "active_parameters_source, architecture, description, hub, kv_values_per_token, parameters, "
+            "parameters_source, published, source",
         ),
         (
             "sweeps.mine.bathc_sizes=[1]",

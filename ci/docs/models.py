@@ -1,0 +1,97 @@
+"""Writes the tables of models in yamls/README.md: counted against published figures, and what is not counted.
+
+python -m ci.docs.models          write the tables
+python -m ci.docs.models --check  exit code 1 if they are not current
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ci.docs.marked import Marked
+from fixtures.core.base.columns import markdown
+from fixtures.core.base.node import Node, as_node
+from fixtures.core.base.streams import run_main
+from fixtures.core.cost.stored_counts import find_counts
+from fixtures.core.spec import library
+from fixtures.core.spec.case import EngineSpec, ModelSpec
+
+README = library.YAMLS / "README.md"
+PART = Marked("models", "ci.docs.models")
+
+_CHUNKED = "its layers of linear attention work on whole chunks, which no polynomial of the tokens gives"
+_LATENT = "a pass expands the latent cache of earlier tokens again, which is other work than the first pass's"
+# Why a model of the library has no file in yamls/counts, and the counter's own words.
+NOT_COUNTED = {
+    "deepseek_v3": (_LATENT, "a decode step does other work than a pass over one token"),
+    "deepseek_v32": ("an indexer chooses what a layer reads", "a layer of indexed_attention"),
+    "deepseek_v4_flash": ("its cache is compressed", "a layer of compressed_sparse_attention"),
+    "gemma4_31b": (
+        "a pair of positions costs more in its full layers than in its windows",
+        "layers with windows have heads of another size than those without",
+    ),
+    "glm5_2": ("an indexer chooses what a layer reads", "a layer of indexed_attention"),
+    "kimi_k2": (_LATENT, "a decode step does other work than a pass over one token"),
+    "llama4_scout": ("a chunk's layers read back to its start", "a layer of chunked_attention"),
+    "minimax_m3": ("an indexer chooses what a layer reads", "a layer of minimax_m3_sparse"),
+    "nemotron3_nano_30b_a3b": (_CHUNKED, "a decode step does other work than a pass over one token"),
+    "qwen35_35b_a3b": (_CHUNKED, "a decode step does other work than a pass over one token"),
+    "qwen35_397b_a17b": (_CHUNKED, "a decode step does other work than a pass over one token"),
+}
+
+
+def entries(name: str) -> dict[str, Node]:
+    """The yaml of a model of the library, key by key."""
+    return library.find("models", as_node(name, "")).mapping()
+
+
+def tables() -> str:
+    """Both tables in Markdown: a row a model, parameters in billions, cache in bytes of bf16."""
+    rows: list[tuple[str, ...]] = [
+        (
+            "model",
+            "parameters, 10^9",
+            "published",
+            "active, 10^9",
+            "published",
+            "cache, bytes a token",
+            "by hand",
+            "beyond the windows",
+            "published figures are from",
+        )
+    ]
+    for name in library.names("models"):
+        of = entries(name)
+        if "published" in of:
+            rows.append(_row(library.model(name), of["published"].mapping()))
+    reasons = [("not counted", "why", "the counter says"), *((n, *why) for n, why in NOT_COUNTED.items())]
+    return "\n".join([*markdown(rows), "", *markdown(reasons)])
+
+
+def _row(model: ModelSpec, published: dict[str, Node]) -> tuple[str, ...]:
+    active, counts = model.active_parameters, find_counts(model, EngineSpec("hf"))
+    cached = beyond = "not counted"
+    if counts is not None:
+        caches = counts.work.caches
+        cached = f"{sum(cache.layers * cache.bytes_per_token for cache in caches):,}"
+        beyond = f"{sum(c.layers * c.bytes_per_token for c in caches if c.window is None):,}"
+    return (
+        model.name,
+        f"{(model.parameters or 0) / 1e9:.2f}",
+        f"{published['parameters'].number() / 1e9:g}",
+        f"{active / 1e9:.2f}" if active else "",
+        f"{published['active_parameters'].number() / 1e9:g}" if active else "",
+        cached,
+        f"{2 * model.kv_values_per_token:,}" if model.kv_values_per_token else "",
+        beyond,
+        published["source"].text(),
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write or check; the exit code."""
+    return PART.write_or_check(arguments, README, tables)
+
+
+if __name__ == "__main__":
+    run_main(main)
