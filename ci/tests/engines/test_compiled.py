@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from msgspec.structs import replace as replaced
 
+from ci.gate.counters import changed
+from ci.tests.records import recorded
 from fixtures.core.spec import library
 from fixtures.core.spec.case import Case, EngineSpec, ModelSpec, Point
 from fixtures.engines import why_not
@@ -55,6 +58,22 @@ def test_an_architecture_that_cannot_be_compiled_is_refused_before_it_loads(
     told = why_not(case(architecture))
     assert (told is None) is (reason is None)
     assert reason is None or re.search(reason, told or "")
+
+
+@pytest.mark.parametrize(("version", "told"), [("1", "graphs is 2, and was 1"), ("2", None)])
+def test_graphs_are_a_counter_of_the_gate_between_equal_libraries(version: str, told: str | None) -> None:
+    """Another torch may cut the same step into other graphs; its seconds are no counter."""
+    one, other = (
+        recorded(
+            compiled={"seconds": seconds, "cold": True, "graphs": graphs, "cache_len": 22},
+            versions={"torch": "1", "transformers": "1"},
+            graph_breaks=0,
+        )
+        for seconds, graphs in ((9.0, 1), (8.0, 2))
+    )
+    assert changed(replaced(other, versions={"torch": version, "transformers": "1"}), one) == told
+    assert one.compiled is not None
+    assert changed(replaced(one, compiled=replaced(one.compiled, seconds=1.0)), one) is None
 
 
 def loaded(architecture: dict[str, Any], backend: str = "eager") -> HfCompiled:
