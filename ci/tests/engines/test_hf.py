@@ -362,11 +362,11 @@ def test_the_model_is_gone_after_close() -> None:
 
 
 def test_the_memory_peak_begins_anew() -> None:
-    """A peak of 200 MB is seen, and not seen any more after a reset."""
+    """A peak of 400 MB is seen, and no more after a reset; the kernel may reclaim some memory meanwhile."""
     hf, _ = loaded(LLAMA)
     hf.reset_peak_memory()
     before = hf.peak_memory_bytes()
-    held = torch.ones(50_000_000)
+    held = torch.ones(100_000_000)
     during = hf.peak_memory_bytes()
     del held
     hf.reset_peak_memory()
@@ -374,8 +374,8 @@ def test_the_memory_peak_begins_anew() -> None:
     assert before is not None
     assert during is not None
     assert after is not None
-    assert during - before > 150_000_000
-    assert during - after > 150_000_000
+    assert during - before > 250_000_000
+    assert during - after > 250_000_000
 
 
 REMOTE_CONFIG = """
