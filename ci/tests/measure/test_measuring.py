@@ -297,7 +297,7 @@ def test_a_case_is_held_against_the_peaks_measured_beside_it(project: pytest.Pyt
     assert limits["mfu"] == pytest.approx(0.5)
     assert limits["mbu"] == pytest.approx(0.5, rel=1e-3)
     assert ("measure_peaks", 10**9) in fake.log
-    result.stdout.fnmatch_lines(["*0.0130*50.0 %*arithmetic / bandwidth*50.0 %*50.0 %*"])
+    result.stdout.fnmatch_lines(["*0.0130*50.0 *arithmetic / bandwidth*50.0 %*50.0 %*"])
 
 
 @pytest.mark.parametrize(
