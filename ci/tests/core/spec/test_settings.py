@@ -106,7 +106,7 @@ def test_a_setting_with_line_breaks_is_refused_in_one_line() -> None:
         (
             "engines.hf.dtyp=float16",
             "--set: engines.hf.dtyp: unknown key; did you mean 'dtype'? "
-            "known: attention, autocast, description, dtype, kind, use_cache",
+            "known: attention, autocast, description, dtype, kind, routing, use_cache",
         ),
         (
             "models.mpt7b.vocab_size=100",

@@ -139,7 +139,7 @@ def test_definitions_can_stand_in_the_suite_itself() -> None:
         (
             "models: [mpt7b]\nengines: [{name: x, knd: hf}]\nsweeps: [latency]",
             "s.yaml:2: engines.knd: unknown key; did you mean 'kind'? "
-            "known: attention, autocast, description, dtype, kind, use_cache",
+            "known: attention, autocast, description, dtype, kind, routing, use_cache",
         ),
         (
             "models: [mpt7b]\nhardware: [a100_80gb]\nsweeps: [latency]",
