@@ -183,3 +183,17 @@ def test_sentinels_are_chosen_by_that_word(project: pytest.Pytester) -> None:
     assert listed(project, "--suite", "models", "--hardware", "1xa100_80gb", "-k", "sentinel") == []
     default = listed(project, "--hardware", "1xa100_80gb", "-k", "sentinel and mpt30b")
     assert default == ["mpt30b-1xa100_80gb-hf-b8-in512-out64"]
+
+
+@pytest.mark.parametrize(
+    "asked", [["--engines", "hf_uniform"], ["--set", "engines.hf.routing=power_law_1.2"]]
+)
+def test_a_routing_of_a_model_without_experts_is_refused(project: pytest.Pytester, asked: list[str]) -> None:
+    """One line, before anything loads; a mixture is planned."""
+    suite = write_suite(project.path, models=["llama125m"], engines=["hf"])
+    result = project.runpytest("benchmarks", "--suite", suite, *asked)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: engine hf_*: llama125m has no experts *"])
+    ids = listed(project, "--suite", suite, "--model", "mixtral8x7b", "--hardware", "1xh200_141gb", *asked)
+    assert ids
+    assert all("-hf_" in case_id for case_id in ids)
