@@ -45,7 +45,7 @@ def name_of(path: Path) -> str:
 CORE = modules("fixtures/core")
 LAYERS = ("base", "spec", "cost", "result", "store", "estimate", "forecast")  # each imports those before it
 # each room knows itself and those before it
-ORDER = ("core", "engines", "host", "session", "choose", "load", "measure", "keep", "show", "plugin")
+ORDER = ("core", "engines", "host", "session", "choose", "load", "measure", "keep", "fleet", "show", "plugin")
 ROOMS = modules("fixtures")
 # of what comes after the numbers; the census tries the engines, what measuring costs is measured on them, and
 # the gate's planted slowdown is a plugin of sessions that measure
@@ -73,7 +73,7 @@ def test_layers_import_downwards(path: Path) -> None:
 
 @pytest.mark.parametrize("path", ROOMS, ids=name_of)
 def test_rooms_import_downwards(path: Path) -> None:
-    """plugin > show > keep > measure > load > choose > session > host > engines > core."""
+    """plugin > show > fleet > keep > measure > load > choose > session > host > engines > core."""
     room = path.relative_to(ROOT / "fixtures").parts[0].removesuffix(".py")
     if room in ORDER:
         ours = {name.split(".")[1] for name in imports(path) if name.startswith("fixtures.")}
