@@ -9,7 +9,7 @@ from typing import Any
 from fixtures.core.result.record import Record
 
 _COUNTED = ("parameters", "parameter_bytes", "attention", "vocab_size", "graph_breaks")
-_TOKENS = ("batch_size", "input_len", "output_len")
+_TOKENS = ("batch_size", "input_len", "output_len", "depth")
 _LIBRARIES = ("torch", "transformers")
 _BY_LIBRARY = ("operators", "graph")  # other versions call other operators for the same work
 

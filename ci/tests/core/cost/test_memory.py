@@ -334,7 +334,7 @@ def test_counts_survive_json(tmp_path: Path) -> None:
     variants = {"auto_2_bytes": Counts(work, TOY).as_dict(), "auto_4_bytes": {"work": {}}}
     text = json.dumps({"architecture": architecture_key(model), "variants": variants})
     (tmp_path / "toy.json").write_text(text)
-    assert find_counts(model, EngineSpec("hf"), tmp_path) == Counts(work, TOY)
+    assert find_counts(model, EngineSpec("hf"), tmp_path) == Counts(work, TOY.with_heads(work, 2))
     with pytest.raises(InputError, match=r"toy\.json: is from another version .*recount"):
         find_counts(model, EngineSpec("x", dtype="float32"), tmp_path)
 

@@ -106,7 +106,7 @@ def test_a_setting_with_line_breaks_is_refused_in_one_line() -> None:
         (
             "engines.hf.dtyp=float16",
             "--set: engines.hf.dtyp: unknown key; did you mean 'dtype'? "
-            "known: attention, autocast, description, dtype, kind, routing, use_cache",
+            "known: attention, autocast, description, dtype, kind, prefill_chunk, routing, use_cache",
         ),
         (
             "models.mpt7b.vocab_size=100",
@@ -117,7 +117,7 @@ def test_a_setting_with_line_breaks_is_refused_in_one_line() -> None:
         (
             "sweeps.mine.bathc_sizes=[1]",
             "--set: sweeps.mine.bathc_sizes: unknown key; did you mean 'batch_sizes'? "
-            "known: batch_sizes, description, grids, input_lengths, name, output_lengths",
+            "known: batch_sizes, depths, description, grids, input_lengths, name, output_lengths",
         ),
         (
             "models.mpt30b.architecture.n_layers=2",
@@ -155,7 +155,7 @@ def test_a_key_that_a_suite_has_not_is_refused_with_those_that_it_has(setting: s
     message = refusal(setting)
     assert message.startswith(f"--set: {key}: a suite has no such key; ")
     assert message.endswith(
-        "known: batch_sizes, engines, engines.NAME.KEY, hardware, input_lengths, minutes, models, "
+        "known: batch_sizes, depths, engines, engines.NAME.KEY, hardware, input_lengths, minutes, models, "
         "models.NAME.KEY, output_lengths, rounds, seed, sweeps, sweeps.NAME.KEY, warmup_rounds"
     )
 

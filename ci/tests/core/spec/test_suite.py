@@ -139,7 +139,7 @@ def test_definitions_can_stand_in_the_suite_itself() -> None:
         (
             "models: [mpt7b]\nengines: [{name: x, knd: hf}]\nsweeps: [latency]",
             "s.yaml:2: engines.knd: unknown key; did you mean 'kind'? "
-            "known: attention, autocast, description, dtype, kind, routing, use_cache",
+            "known: attention, autocast, description, dtype, kind, prefill_chunk, routing, use_cache",
         ),
         (
             "models: [mpt7b]\nhardware: [a100_80gb]\nsweeps: [latency]",
@@ -161,7 +161,7 @@ def test_definitions_can_stand_in_the_suite_itself() -> None:
         (
             "models: [mpt7b]\nsweeps:\n  - {batch_size: [1], input_lengths: [1], output_lengths: [1]}",
             "s.yaml:3: sweeps.batch_size: unknown key; did you mean 'batch_sizes'? "
-            "known: batch_sizes, description, grids, input_lengths, name, output_lengths",
+            "known: batch_sizes, depths, description, grids, input_lengths, name, output_lengths",
         ),
         (
             "models: [mpt7b]\nsweeps: [{batch_sizes: [most], input_lengths: [1], output_lengths: [1]}]",
