@@ -64,7 +64,8 @@ def _datum(record: Record, file: Path) -> Datum | None:
     case, engine, seconds = record.case, record.case.engine, record.latency_mean_s
     peaks = record.limits and record.limits.peaks.measured and record.limits.peaks.measured.both
     usual = (engine.kind, engine.dtype, engine.use_cache) == ("hf", DTYPE, True)
-    if case.is_ragged or not (usual and peaks and seconds and case.model.name in library.names("models")):
+    flat = not case.is_ragged and not case.depth
+    if not (flat and usual and peaks and seconds and case.model.name in library.names("models")):
         return None
     spec = EngineSpec(engine.name, attention=engine.attention or "auto")
     point = Point(case.batch_size, case.input_len, case.output_len)

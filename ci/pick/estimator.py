@@ -135,11 +135,12 @@ class Estimator:
             sample.machines,
         )
         shape = (sample.point.batch_size, sample.point.input_len, sample.point.output_len)
-        return Work(Model.of(counts.work, counts.dispatch), devices, *shape, engine.use_cache)
+        of_model = Model.of(counts.work, counts.dispatch)
+        return Work(of_model, devices, *shape, engine.use_cache, depth=sample.point.depth)
 
 
 def _over_context(case: Case) -> str | None:
-    context, tokens = case.model.context_len, case.point.input_len + case.point.output_len
+    context, tokens = case.model.context_len, case.point.context + case.point.output_len
     if context is None or tokens <= context:
         return None
     return f"model {case.model.name}: {tokens} tokens are over its context of {context}"

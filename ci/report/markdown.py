@@ -11,10 +11,11 @@ from fixtures.core.base.columns import markdown
 from fixtures.core.fields import MARKDOWN, shown_in
 from fixtures.core.result.record import Limits
 from fixtures.core.store.history import History
+from fixtures.core.tables import DEPTH, without_depth
 
 MOST_ROWS = 400  # a comment on GitHub has 65,536 characters
 _MOST_FAILED = 20
-_CASE = ("model", "hardware", "engine", "batch", "in", "out")
+_CASE = ("model", "hardware", "engine", "batch", "in", "out", DEPTH)
 _FIELDS = shown_in(MARKDOWN)
 _PLAIN = re.compile(r"(?!www\.)[A-Za-z0-9]+([_.-][A-Za-z0-9]+)*\Z")
 
@@ -52,8 +53,8 @@ def _emulated(samples: Sequence[Sample]) -> list[str]:
 def table(samples: Sequence[Sample]) -> str:
     """A Markdown table with a row a case; "out of memory" takes the place of a latency."""
     heading = (*_CASE, *(field.heading for field in _FIELDS), "source")
-    rows = [heading, *map(_cells, samples)]
-    return "\n".join(markdown(rows, right=range(3, len(heading) - 1))) + "\n"
+    rows = without_depth([heading, *map(_cells, samples)])
+    return "\n".join(markdown(rows, right=range(3, len(rows[0]) - 1))) + "\n"
 
 
 def _cells(sample: Sample) -> list[str]:
@@ -63,7 +64,7 @@ def _cells(sample: Sample) -> list[str]:
     written = ["" if value is None else field.written(value) for field, value in values]
     if sample.latency_s is None:
         written[0] = "out of memory"
-    numbers = map(str, (point.batch_size, point.input_len, point.output_len))
+    numbers = map(str, (point.batch_size, point.input_len, point.output_len, point.depth))
     return [*map(escaped, (sample.model, sample.hardware, sample.engine)), *numbers, *written, sample.source]
 
 

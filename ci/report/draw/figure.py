@@ -52,12 +52,14 @@ class Figure:
 class Cases:
     """The samples for figures: `latest` has each case of a source once, `every` has those of all runs.
 
+    Both are of cases that begin with an empty cache; `deep` is as `latest`, with cases at a depth.
     `estimators` are by the samples' kind; with them, figures of latency have estimated curves.
     """
 
     latest: Sequence[Sample]
     every: Sequence[Sample]
     estimators: Mapping[str, Estimator] = field(default_factory=dict)
+    deep: Sequence[Sample] = ()
 
 
 class Room(Protocol):

@@ -1,11 +1,11 @@
-"""Prefill and decode separately: TTFT and TPOT over batch size or input length, with their lower bounds."""
+"""Prefill and decode separately: TTFT and TPOT over batch size, input length or depth, with lower bounds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from ci.report.draw.chart import Axis, batch_axis, chart
+from ci.report.draw.chart import LOG, ZERO, Axis, batch_axis, chart
 from ci.report.draw.figure import DOTTED, Cases, Figure, line, point
 from ci.report.figures.latency import machine
 from ci.report.read.cases import Seconds, tpot_of, ttft_of
@@ -14,6 +14,8 @@ from fixtures.core.result.record import Limits
 
 PREFILL, DECODE = "prefill", "decode"
 _NOTE = "dotted: the least time by physics, on the devices as they were measured or are stated"
+
+_OVER = {"batch_size": "batch size", "input_len": "input length", "depth": "depth"}  # what a figure is over
 
 
 class _Phase(NamedTuple):
@@ -24,7 +26,7 @@ class _Phase(NamedTuple):
 
 
 def prefills(cases: Cases) -> Iterator[Figure]:
-    """TTFT of each model: over batch size for each pair of lengths, over input length for each batch."""
+    """TTFT of each model: over batch size for a pair of lengths, over input length or depth for a batch."""
     return _figures(cases, _TTFT)
 
 
@@ -37,12 +39,13 @@ KINDS = {PREFILL: prefills, DECODE: decodes}
 
 
 def spec(figure: Figure) -> dict[str, Any]:
-    """On logarithmic axes."""
+    """On logarithmic axes; over depth, which may be 0, on linear ones, where a line in bytes is straight."""
     also = ("low_ms", "high_ms")
     phase = _TTFT if figure.kind == PREFILL else _TPOT
-    along = "input_len" if any("input_len" in values for values in figure.points) else "batch_size"
-    x = batch_axis(figure) if along == "batch_size" else Axis("input_len", "input length, tokens")
-    y = Axis("phase_ms", f"{phase.metric}, ms", also=also)
+    along = next(name for name in _OVER if any(name in values for values in figure.points))
+    scale = ZERO if along == "depth" else LOG
+    x = batch_axis(figure) if along == "batch_size" else Axis(along, f"{_OVER[along]}, tokens", scale)
+    y = Axis("phase_ms", f"{phase.metric}, ms", scale, also=also)
     encodings = (x.encoding(figure, "x"), y.encoding(figure, "y"))
     return chart(figure, *encodings, order=along, interval=also)
 
@@ -59,6 +62,10 @@ def _figures(cases: Cases, phase: _Phase) -> Iterator[Figure]:
         for (model, value, last), group in groups.items():
             if _differs(group, along):
                 yield _figure(phase, model, group, along, f"{fixed} {value}, output {last}")
+    deep = [sample for sample in cases.deep if sample.latency_s and phase.seconds_of(sample)]
+    for (model, batch, first, last), group in grouped(deep, _flat).items():
+        if _differs(group, "depth"):
+            yield _figure(phase, model, group, "depth", f"batch {batch}, input {first}, output {last}")
 
 
 def _figure(phase: _Phase, model: str, group: Sequence[Sample], along: str, at: str) -> Figure:
@@ -75,10 +82,14 @@ def _figure(phase: _Phase, model: str, group: Sequence[Sample], along: str, at: 
             (getattr(sample.point, along), bound) for sample in curve if (bound := phase.bound_s(sample))
         ]
         lines += line(series, [(float(x), 1000 * bound) for x, bound in least], DOTTED, series=series)
-    over = "batch size" if along == "batch_size" else "input length"
-    title = f"{phase.kind.capitalize()}, {phase.metric} over {over}: {model}, {at}"
+    title = f"{phase.kind.capitalize()}, {phase.metric} over {_OVER[along]}: {model}, {at}"
     name = f"{phase.metric} {model} {at}"
     return Figure(phase.kind, name, title, "hardware", tuple(points), (_NOTE,) if lines else (), tuple(lines))
+
+
+def _flat(sample: Sample) -> tuple[str, int, int, int]:
+    """All that cases of a figure over depth share."""
+    return sample.model, sample.point.batch_size, sample.point.input_len, sample.point.output_len
 
 
 def _differs(group: Sequence[Sample], along: str) -> bool:

@@ -40,7 +40,7 @@ def case_of(sample: Sample) -> Case | None:
     kind, dtype, attention = of_engine.kind, of_engine.dtype, of_engine.attention
     if sample.device not in library.names("hardware") or kind not in KINDS or dtype not in DTYPE_BYTES:
         return None
-    if attention not in ATTENTIONS or sample.point.input_len + sample.point.output_len > _LONGEST:
+    if attention not in ATTENTIONS or sample.point.context + sample.point.output_len > _LONGEST:
         return None
     hardware = replace(library.hardware(sample.device), memory_bytes=memory_bytes(sample))
     engine = EngineSpec(
@@ -50,6 +50,7 @@ def case_of(sample: Sample) -> Case | None:
         attention=attention,
         use_cache=of_engine.use_cache,
         autocast=of_engine.autocast,
+        prefill_chunk=of_engine.prefill_chunk,
     )
     return Case(
         ModelSpec(recorded_model(sample), dict(architecture)), hardware, sample.devices, engine, sample.point
@@ -78,7 +79,7 @@ def memory_bytes(sample: Sample) -> int | None:
 
 def work_of(sample: Sample, case: Case | None) -> Work | None:
     """The model's work: from the record, else from the stored counts."""
-    if sample.point.input_len + sample.point.output_len > _LONGEST:
+    if sample.point.context + sample.point.output_len > _LONGEST:
         return None
     if sample.record.work is not None:
         return sample.record.work

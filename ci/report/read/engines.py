@@ -34,14 +34,15 @@ class Row:
 
 
 def side_by_side(samples: Sequence[Sample], base: str = BASE) -> list[Row]:
-    """A row for each model, machine and point that two engines or more ran.
+    """A row for each model, machine and point without a depth that two engines or more ran.
 
     An engine that ran together with the base engine in four runs or more is compared by these runs: the
     trimmed mean of the log ratios, with Student's interval around it, as the gate's rule of pairs has it.
     Otherwise the newest run with both counts, or else the newest of each, and the interval takes the worst
     ends of both medians' intervals.
     """
-    by_place = grouped([sample for sample in samples if sample.latency_s is not None], _place)
+    flat = [sample for sample in samples if sample.latency_s is not None and not sample.point.depth]
+    by_place = grouped(flat, _place)
     rows = []
     for (model, hardware, batch, first, last, _), group in by_place.items():
         latest = {sample.engine: sample for sample in newest(group)}

@@ -161,7 +161,7 @@ def _sample(
         kind=case.device,
         devices=case.devices,
         engine=case.engine.name,
-        point=Point(case.batch_size, case.input_len, case.output_len),
+        point=Point(case.batch_size, case.input_len, case.output_len, depth=case.depth),
         source=PUBLISHED if record.source == PUBLISHED else MEASURED,
         latency_s=record.latency_mean_s,
         taken=history.taken,
@@ -184,9 +184,14 @@ def newest(samples: Iterable[Sample]) -> list[Sample]:
 
 
 def curves(samples: Iterable[Sample]) -> list[Curve]:
-    """The curves of the samples, in the order in which they first appear; each case must be there once."""
+    """The curves of the samples, in the order in which they first appear; each case must be there once.
+
+    Cases at a depth have none: a curve is of one pair of lengths, and an empty cache before them.
+    """
     groups: dict[tuple[str, str, str, int, int, str], list[Sample]] = {}
     for sample in samples:
+        if sample.point.depth:
+            continue
         lengths = (sample.point.input_len, sample.point.output_len)
         groups.setdefault((sample.model, sample.hardware, sample.engine, *lengths, sample.source), []).append(
             sample

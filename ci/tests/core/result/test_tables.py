@@ -101,6 +101,16 @@ def test_the_columns_of_a_table_stand_under_their_headings() -> None:
     assert row.index("2.00") + 4 == out_of_memory.index("memory") + 6
 
 
+def test_a_depth_has_a_column_where_a_case_has_one() -> None:
+    """After the lengths; those that begin with an empty cache have 0."""
+    flat = record("m", 4, 2.0)
+    deep = replace(flat, case=replace(flat.case, depth=4096))
+    heading, _, _, *rows = results_table([flat, deep])
+    assert cells(heading)[:4] == ["batch", "in", "out", "depth"]
+    assert [cells(row)[1:5] for row in rows] == [["4", "512", "10", "0"], ["4", "512", "10", "4096"]]
+    assert "depth" not in results_table([flat])[0]
+
+
 def test_a_table_of_nothing_is_no_line() -> None:
     """No heading without a row."""
     assert results_table([]) == []

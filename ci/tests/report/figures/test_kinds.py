@@ -227,6 +227,30 @@ def test_prefill_and_decode_stand_apart_with_their_intervals_and_bounds() -> Non
     assert [[p["input_len"] for p in figure.points] for figure in over_input] == [[100, 200]]
 
 
+def test_tpot_over_depth_is_a_figure_of_its_own() -> None:
+    """Three depths of a case, 0 among them, on linear axes; in no other figure are those at a depth."""
+
+    def at(depth: int, tpot_s: float, batch: int = 1) -> Sample:
+        split = {"ttft_s": 0.5, "tpot_s": tpot_s}
+        flat = sample(batch, 1.0, changes={"split": split, "limits": {"decode_bound_s": 10 * tpot_s / 2}})
+        point = replace(flat.point, depth=depth)
+        return replace(flat, point=point, case_id=flat.case_id + f"-at{depth}" * bool(depth))
+
+    cases = [at(0, 0.1), at(4096, 0.2), at(16384, 0.5)]
+    (decode,) = of_kind("decode", *cases)
+    assert [(p["depth"], p["phase_ms"]) for p in decode.points] == [(0, 100), (4096, 200), (16384, 500)]
+    assert [(p["x"], p["y"]) for p in decode.lines] == [(0, 50), (4096, 100), (16384, 250)]
+    assert decode.title == "Decode, TPOT over depth: m, batch 1, input 100, output 11"
+    drawn = spec(decode)["encoding"]
+    assert [(drawn[axis]["scale"]["domain"][0], "type" in drawn[axis]["scale"]) for axis in "xy"] == [
+        (0, False),
+        (0, False),
+    ]
+    assert of_kind("decode", *cases[1:], at(4096, 0.3, batch=2)) != []
+    assert of_kind("decode", at(0, 0.1), at(4096, 0.3, batch=2)) == []
+    assert {one.kind for one in figures([*cases, at(4096, 0.3, batch=2)])} == {"prefill", "decode"}
+
+
 def test_a_roofline_has_what_was_attained_under_what_can_be() -> None:
     """By hand: 100 tokens of 2 GFLOP over 1 GB are 200 FLOP/byte, a step 2; over two devices half each."""
     split = {"ttft_s": 0.5, "ttft_rounds_s": [0.4, 0.5], "tpot_s": 0.02}

@@ -187,6 +187,8 @@ def test_the_table_has_a_row_a_case_and_escapes_what_markdown_would_read() -> No
     assert second == "| m | 1xa | hf | 1 | 8 | 4 | out of memory |  |  |  |  |  | measured |"
     assert heading.count("|") == rule.count("|") == second.count("|")
     assert escaped("a100_80gb") == "a100_80gb"
+    *_, deep = table([sample(), sample(point=Point(1, 8, 4, depth=64))]).splitlines()
+    assert deep.startswith("| m | 1xa | hf | 1 | 8 | 4 | 64 | 0.500 |")
 
 
 def test_the_summary_says_what_there_is_and_what_failed() -> None:
