@@ -28,9 +28,28 @@ def pytest_make_parametrize_id(val: object) -> str | None:
     return None
 
 
+# Minutes each, the longest first; each is of one process, and what begins last is what others wait for.
+LONGEST = (
+    "docs/test_readme.py",
+    "engines/test_rank_failures.py",
+    "engines/test_ranks.py",
+    "gate/paired/test_checkouts.py",
+    "keep/test_stopped.py",
+    "engines/test_compiled.py",
+    "core/cost/test_largest.py",
+    "engines/test_isolate.py",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The slow ones first: what begins last decides how long one process waits for another."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """The slow ones first, those of the longest files before all: what begins last keeps one process busy."""
+    places = {ROOT / "ci" / "tests" / name: place for place, name in enumerate(LONGEST)}
+    assert all(file.exists() for file in places), "LONGEST names a file that is not there"
+
+    def place(item: pytest.Item) -> tuple[int, bool]:
+        return places.get(item.path, len(places)), item.get_closest_marker("slow") is None
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="module", autouse=True)
