@@ -149,6 +149,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, packages: Path) -> Project:
     slow.go_on.touch()
     assert project.end(first).startswith("making .venv from ci/setup/requirements.lock")
     assert project.end(second) == "", "the second start has made it again"
+    assert list(project.venv.glob("lib/*/site-packages/__pycache__/tiny.*.pyc")), "it is not compiled"
     assert project.installed() == "1.0"
     return project
 
