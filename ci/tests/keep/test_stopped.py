@@ -225,7 +225,7 @@ def test_a_process_that_is_killed_at_any_moment_loses_one_case(faked: pytest.Pyt
         left = len(sizes) - done
         more = rng.randint(min(left, rng.random() > 0.15), left)  # cases that this session may finish
         while len(found(faked.path)) < before + more and Path(f"/proc/{pid}").exists():
-            time.sleep(0.005)
+            time.sleep(0.02)
         time.sleep(rng.random() * (0.15 if more else 0.6))  # a case takes 0.1 s, a start longer
         number = rng.choices([signal.SIGKILL, signal.SIGTERM, signal.SIGINT], [8, 1, 1])[0]
         with suppress(ProcessLookupError):
