@@ -252,7 +252,7 @@ def test_every_engine_loads_under_its_own_name(name: str) -> None:
 @pytest.mark.parametrize("name", library.names("sweeps"))
 def test_every_sweep_has_points_for_mpt7b(name: str) -> None:
     """In a suite of one line; longer ones than its context for llama31_8b."""
-    longer = name in ("rag", "reasoning", "summary", "prefill", "prefill_32k")
+    longer = name in ("rag", "reasoning", "summary", "prefill", "prefill_32k", "depth", "depth_short")
     model = "llama31_8b" if longer else "mpt7b"
     suite = read_suite("s", parse_yaml(f"models: [{model}]\nsweeps: [{name}]", "s.yaml"))
     assert expand(suite, Machine(library.hardware("a100_80gb"), 1)).cases
