@@ -34,7 +34,7 @@ MOST = 60  # figures: each takes about a tenth of a second to draw
 MOST_ON_PAGE = 300  # the page draws a figure on scrolling to it; each has some kilobytes
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Reports wrong arguments in one line, with exit code 4."""
 
     def error(self, message: str) -> NoReturn:
@@ -50,7 +50,7 @@ def number_above_zero(text: str) -> int:
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(prog="python -m ci.report", description=__doc__.partition("\n\n")[2], allow_abbrev=False)
+    parser = Parser(prog="python -m ci.report", description=__doc__.partition("\n\n")[2], allow_abbrev=False)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a history, or a folder of them")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the page to FILE, as HTML")
     parser.add_argument(

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ci.report.markdown import escaped
-from ci.report.read.engines import APART, BASE, LEAST_RUNS, PROCESSES, Row, engines_of, side_by_side
+from ci.report.read.engines import (
+    APART,
+    BASE,
+    LEAST_RUNS,
+    PROCESSES,
+    Row,
+    engines_of,
+    over_another,
+    side_by_side,
+)
 from ci.report.read.samples import Sample
 from fixtures.core.base.columns import markdown
 from fixtures.core.base.text import gigabytes, significant
@@ -62,18 +71,24 @@ def _notes(rows: Sequence[Row], base: str) -> str:
     ways = {way for row in rows for way in row.by.values()}
     if not ways:
         return f"No run has the engine {base} for the same work, so there are no ratios.\n"
+    other = over_another(rows, base)
+    first = f"{other[0].upper()}{other[1:]}. " if other else ""
     if ways == {PROCESSES}:
-        return "Intervals are 95 %, over runs that have both engines.\n"
+        return first + "Intervals are 95 %, over runs that have both engines.\n"
     some = "Some intervals" if PROCESSES in ways else "Intervals"
     apart = (
         f"Some engines have no run in common with {base}: the machine may have changed between their runs. "
         if APART in ways
         else ""
     )
-    return apart + (
-        f"{some} take the worst ends of two medians' intervals over the rounds of one process each; what "
-        f"differs from process to process is not in them. {LEAST_RUNS} runs with both engines give intervals "
-        "over processes.\n"
+    return (
+        first
+        + apart
+        + (
+            f"{some} take the worst ends of two medians' intervals over the rounds of one process each; what "
+            f"differs from process to process is not in them. {LEAST_RUNS} runs with both give intervals "
+            "over processes: `python -m ci.report.turns` measures them.\n"
+        )
     )
 
 

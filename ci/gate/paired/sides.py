@@ -24,7 +24,7 @@ _FAILED = 1  # pytest's exit code: tests were run, and some of them failed
 # Both sides measure all of a pair's cases; a base of an earlier version takes 0 for no time at all.
 _NO_LIMIT = ("--minutes", "1e6")
 # as ci/bench has them; each process would import Hypothesis, which takes as long as all else of a small case
-_OPTIONS = ("-p", "no:hypothesispytest", "-c", "pytest.ini", "--rootdir", ".")
+OPTIONS = ("-p", "no:hypothesispytest", "-c", "pytest.ini", "--rootdir", ".")
 _END_S = 60.0  # for a session that is told to end
 _INSTALLED = "import importlib.metadata as m; print(sorted({(d.name, d.version) for d in m.distributions()}))"
 
@@ -113,7 +113,7 @@ class Side:
     def _pytest(self, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
         target = [] if any("::" in word for word in words) else ["benchmarks/test_generate.py"]
         ours = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-        command = [self.python, "-P", "-m", "pytest", *_OPTIONS, *words, *target]
+        command = [self.python, "-P", "-m", "pytest", *OPTIONS, *words, *target]
         with subprocess.Popen(
             command,
             cwd=self.folder,

@@ -1,15 +1,17 @@
-"""Engines side by side over batch size: how many times as fast as the base engine each is."""
+"""Engines side by side: how many times as fast as the base engine each is."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ci.report.draw.chart import AROUND, Axis, batch_axis, chart
+from ci.report.draw.chart import ZERO, Axis, chart
 from ci.report.draw.figure import DASHED, Cases, Figure, line, point
-from ci.report.read.engines import APART, BASE, ROUNDS, Row, side_by_side
+from ci.report.read.engines import APART, BASE, ROUNDS, Row, engines_of, over_another, side_by_side
 
 ENGINES = "engines"
+_HALF, _BESIDE = 0.5, 0.1  # of a column
 _NOTES = {
     ROUNDS: "intervals: of the rounds of one process each",
     APART: f"some engines have no run in common with {BASE}",
@@ -24,31 +26,49 @@ def figures(cases: Cases) -> Iterator[Figure]:
             groups.setdefault(_place(row), []).append(row)
     for key, group in groups.items():
         model, hardware, first, last = key
-        points = tuple(values for row in group for values in _points(row))
-        ends = [float(pick(row.batch_size for row in group)) for pick in (min, max)]
-        lines = line(BASE, [(batch, 1.0) for batch in ends], DASHED, f"as fast as {BASE}")
+        engines = [name for name in engines_of(group) if any(name in row.gains for row in group)]
+        points = tuple(values for i, row in enumerate(group) for values in _points(row, engines, i))
+        ends = (_HALF, len(engines) + _HALF)
+        lines = line(BASE, [(end, 1.0) for end in ends], DASHED)
         title = f"Engines against {BASE}: {model} on {hardware}, input {first}, output {last}"
         ways = {way for row in group for way in row.by.values()}
-        notes = tuple(note for way, note in _NOTES.items() if way in ways)
+        notes = (over_another(group), *(note for way, note in _NOTES.items() if way in ways))
         name = f"engines {' '.join(map(str, key))}"
-        yield Figure(ENGINES, name, title, "engine", points, notes, tuple(lines))
+        yield Figure(ENGINES, name, title, "batch size", points, tuple(filter(None, notes)), tuple(lines))
 
 
 KINDS = {ENGINES: figures}
 
 
 def spec(figure: Figure) -> dict[str, Any]:
-    """Batch size on a logarithmic axis, the ratio on a linear one."""
+    """A column an engine, and the ratio from 0; a colour a batch size."""
     also = ("low", "high")
-    x, y = batch_axis(figure), Axis("value", f"latency of {BASE} / own latency", AROUND, also)
-    encodings = (x.encoding(figure, "x"), y.encoding(figure, "y"))
-    return chart(figure, *encodings, order="batch_size", interval=also)
+    engines = {round(values["column"]): values["engine"] for values in figure.points}
+    last = max(engines)
+    names = [engines.get(column, "") for column in range(1, last + 1)]
+    x = {
+        "field": "column",
+        "type": "quantitative",
+        "title": None,
+        "axis": {
+            "values": list(range(1, last + 1)),
+            "labelExpr": f"{json.dumps(names)}[datum.value - 1]",
+            "labelAngle": -40,
+            "labelOverlap": False,
+            "grid": False,
+        },
+        "scale": {"zero": False, "domain": [_HALF, last + _HALF], "nice": False},
+    }
+    y = Axis("value", f"times as fast as {BASE}", ZERO, also)
+    return chart(figure, x, y.encoding(figure, "y"), order=None, interval=also)
 
 
-def _points(row: Row) -> Iterator[dict[str, Any]]:
+def _points(row: Row, engines: Sequence[str], number: int) -> Iterator[dict[str, Any]]:
+    """The points of a row, each a little to the right of those of the row before."""
     for engine, gain in row.gains.items():
         values = {"value": gain.value, "low": gain.low, "high": gain.high}
-        yield point(row.samples[engine], engine, batch_size=row.batch_size, **values)
+        column = engines.index(engine) + 1 + _BESIDE * (number % 5)
+        yield point(row.samples[engine], str(row.batch_size), engine=engine, column=column, **values)
 
 
 def _place(row: Row) -> tuple[str, str, int, int]:

@@ -10,17 +10,18 @@ from ci.gate.paired.sequential import interval
 from ci.report.read.cases import Seconds, latency_of
 from ci.report.read.samples import Sample, grouped, newest
 
-BASE = "hf"
+BASE, BASE_FP32 = "hf", "hf_fp32"
 LEAST_RUNS = 4  # fewer pairs of processes give no interval
 ROUNDS, PROCESSES, APART = "rounds", "processes", "apart"
 
 
 @dataclass(frozen=True)
 class Row:
-    """The engines' samples of one model, machine and point, in the order of the columns.
+    """The engines' samples of one model, machine and point, by engine.
 
     `gains` are base engine's time / own time, by engine, above 1 where the engine is faster; an interval is
     by the `by` of it: the "rounds" of both in one run, pairs of "processes", or rounds of runs "apart".
+    `over` names the base engine of each.
     """
 
     model: str
@@ -31,6 +32,7 @@ class Row:
     samples: Mapping[str, Sample]
     gains: Mapping[str, Seconds]
     by: Mapping[str, str]
+    over: Mapping[str, str]
 
 
 def side_by_side(samples: Sequence[Sample], base: str = BASE) -> list[Row]:
@@ -48,18 +50,35 @@ def side_by_side(samples: Sequence[Sample], base: str = BASE) -> list[Row]:
         latest = {sample.engine: sample for sample in newest(group)}
         if len(latest) < 2:
             continue
-        gains, by = {}, {}
+        gains, by, over = {}, {}, {}
         for engine, sample in latest.items():
-            if base in latest and engine != base:
-                gains[engine], by[engine] = _gain(group, sample, latest[base])
-        rows.append(Row(model, hardware, batch, first, last, latest, gains, by))
+            own = _base_of(sample, latest, base)
+            if own in latest and engine != own:
+                gains[engine], by[engine] = _gain(group, sample, latest[own])
+                over[engine] = own
+        rows.append(Row(model, hardware, batch, first, last, latest, gains, by, over))
     return rows
 
 
+def over_another(rows: Sequence[Row], base: str = BASE) -> str:
+    """A line on the engines that are held against another base than `base`; empty if there are none."""
+    names = dict.fromkeys((engine, over) for row in rows for engine, over in row.over.items() if over != base)
+    said = [f"{engine} over {over}" for engine, over in names]
+    return f"in their own dtype: {', '.join(said)}" if said else ""
+
+
 def engines_of(rows: Sequence[Row], base: str = BASE) -> list[str]:
-    """The engines of the rows: the base first, the others in the order of the runs."""
-    names = dict.fromkeys(engine for row in rows for engine in row.samples)
-    return sorted(names, key=lambda engine: engine != base)
+    """The engines of the rows: the base first, the others by name, as runs may be in any order."""
+    names = {engine for row in rows for engine in row.samples}
+    return sorted(names, key=lambda engine: (engine != base, engine))
+
+
+def _base_of(sample: Sample, latest: Mapping[str, Sample], base: str) -> str:
+    """The engine that a sample is held against: in the same dtype where that ran."""
+    in_fp32 = sample.record.case.engine.dtype == "float32"
+    if base == BASE and in_fp32 and BASE_FP32 in latest and sample.engine != BASE_FP32:
+        return BASE_FP32
+    return base
 
 
 def _gain(group: Sequence[Sample], own: Sample, base: Sample) -> tuple[Seconds, str]:

@@ -10,7 +10,7 @@ import pytest
 
 from ci.report.__main__ import main
 from ci.report.compare import comparison
-from ci.report.figures import figures
+from ci.report.figures import figures, spec
 from ci.report.read.engines import APART, PROCESSES, ROUNDS, side_by_side
 from ci.report.read.samples import read_samples
 from ci.tests.report_histories import record, write
@@ -102,15 +102,34 @@ def test_the_tables_have_ratio_limit_seconds_and_memory(tmp_path: Path) -> None:
     assert "over the rounds of one process each" in text
 
 
+def test_an_engine_in_fp32_is_held_against_hf_in_fp32(tmp_path: Path) -> None:
+    """hf in 4 s, hf_fp32 in 2 s, llamacpp_f32 in 1 s: 2 over hf_fp32, which is 2 over hf; without it 4."""
+    records = [of_engine("hf", 1, 4.0), of_engine("hf_fp32", 1, 2.0), of_engine("llamacpp_f32", 1, 1.0)]
+    for one in records[1:]:
+        one["case"]["engine"]["dtype"] = "float32"
+    run(tmp_path, "a", records)
+    (row,) = side_by_side(read_samples([tmp_path]))
+    assert {name: gain.value for name, gain in row.gains.items()} == pytest.approx(
+        {"hf_fp32": 2.0, "llamacpp_f32": 2.0}
+    )
+    assert row.over == {"hf_fp32": "hf", "llamacpp_f32": "hf_fp32"}
+    assert "In their own dtype: llamacpp_f32 over hf_fp32." in comparison(read_samples([tmp_path]))
+    run(tmp_path, "a", [records[0], records[2]])
+    (row,) = side_by_side(read_samples([tmp_path]))
+    assert row.gains["llamacpp_f32"].value == pytest.approx(4.0)
+
+
 def test_the_figure_has_the_ratios(tmp_path: Path) -> None:
-    """A curve an engine over batch size, and a line at 1."""
+    """A column an engine, a series a batch size, and a line at 1."""
     both = [of_engine(name, batch, s) for batch in (1, 4) for name, s in (("hf", 2.0), ("hf_int8", 1.0))]
     run(tmp_path, "a", both)
     (figure,) = [one for one in figures(read_samples([tmp_path])) if one.kind == "engines"]
-    assert [(p["batch_size"], p["series"], p["value"]) for p in figure.points] == [
-        (1, "hf_int8", 2.0),
-        (4, "hf_int8", 2.0),
+    assert [(p["series"], p["engine"], p["column"], p["value"]) for p in figure.points] == [
+        ("1", "hf_int8", 1.0, 2.0),
+        ("4", "hf_int8", 1.1, 2.0),
     ]
+    axis = spec(figure)["encoding"]["x"]["axis"]
+    assert (axis["values"], axis["labelExpr"]) == ([1], '["hf_int8"][datum.value - 1]')
     assert {row["y"] for row in figure.lines} == {1.0}
 
 
