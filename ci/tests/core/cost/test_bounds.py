@@ -229,6 +229,21 @@ def test_the_larger_of_stated_and_measured_peaks_decides_what_is_impossible() ->
     assert impossible(case(1, Point(1, 10, 1)), work, slow, first, first) is None
 
 
+def test_packed_weights_have_no_impossible_arithmetic() -> None:
+    """1e12 FLOPs in 0.5 s at 1e12 FLOP/s: a kernel of integers may do it, one of bf16 may not.
+
+    Reading 2e11 bytes in 0.5 s at 1e11 bytes/s is impossible for both.
+    """
+    packed = EngineSpec("llamacpp_q8_0", "llamacpp_q8_0")
+    of_bf16 = case(1, Point(1, 1000, 3))
+    of_q8 = replace(of_bf16, engine=packed)
+    arithmetic, rounds, first = Work(0.0, 1e9, 0.0, 1, ()), [0.65] * 3, [0.5] * 3
+    assert "prefill in 0.5 s" in str(impossible(of_bf16, arithmetic, None, rounds, first))
+    assert impossible(of_q8, arithmetic, None, rounds, first) is None
+    moved = Work(0.0, 0.0, 0.0, 2 * 10**11, ())
+    assert "prefill in 0.5 s" in str(impossible(of_q8, moved, None, rounds, first))
+
+
 def test_the_fastest_dtype_and_the_faster_of_reading_and_copying_are_the_peaks() -> None:
     """None where nothing was measured."""
     found = {"bfloat16_flops_per_s": 1.0, "float32_flops_per_s": 7.0}
