@@ -185,6 +185,13 @@ def test_sentinels_are_chosen_by_that_word(project: pytest.Pytester) -> None:
     assert default == ["mpt30b-1xa100_80gb-hf-b8-in512-out64"]
 
 
+def test_an_unknown_engine_is_one_line(project: pytest.Pytester) -> None:
+    """With the name that was likely meant; exit code 4."""
+    result = project.runpytest("benchmarks", "--collect-only", "--engines", "hf_int9")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --engines: no engine is named 'hf_int9'; did you mean 'hf_int?'? *"])
+
+
 @pytest.mark.parametrize(
     "asked", [["--engines", "hf_uniform"], ["--set", "engines.hf.routing=power_law_1.2"]]
 )

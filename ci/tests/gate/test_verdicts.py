@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace as changed
 
 from ci.gate import counters
+from ci.gate.fingerprint import difference, fingerprint
 from ci.gate.verdicts import Word, exit_code, judge
 from ci.tests.gate.curated import (
     CASE,
@@ -105,6 +107,18 @@ def test_all_cases_together_are_slower(tmp_path: Path, baseline: list[History]) 
             one["stats"]["data"] = [1.08 * seconds for seconds in one["stats"]["data"]]
 
     assert {one.word for one in judged(tmp_path, baseline, change=slower)} == {Word.REGRESSED}
+
+
+def test_two_versions_of_an_engines_own_library_are_not_comparable(baseline: list[History]) -> None:
+    """By the kind's row: of llama.cpp the binding counts, of hf it does not."""
+    (record, *_) = [one.record for one in baseline[0].measured]
+    for kind, told in (("llamacpp_bf16", "cyllama is '0.3', the baseline's is '0.2'"), ("hf", None)):
+        case = changed(record.case, engine=changed(record.case.engine, kind=kind))
+        old, new = (
+            fingerprint(changed(record, case=case, versions={**record.versions, "cyllama": version}))
+            for version in ("0.2", "0.3")
+        )
+        assert difference(new, old) == told
 
 
 @pytest.mark.parametrize(
