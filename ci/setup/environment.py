@@ -173,7 +173,8 @@ def lock() -> None:
     with tempfile.TemporaryDirectory() as folder:
         venv = Path(folder) / "venv"
         extras = project["optional-dependencies"]
-        named = [*project["dependencies"], *extras["llamacpp"], *extras["ray"], *extras["dev"]]
+        extra = [*extras["llamacpp"], *extras["ray"], *extras["slurm"], *extras["dev"]]
+        named = [*project["dependencies"], *extra]
         install(venv, "the dependencies in pyproject.toml", named)
         freeze = [str(venv / "bin" / "python"), "-I", "-m", "pip", "freeze", "--all"]
         frozen = subprocess.run(freeze, stdout=subprocess.PIPE, text=True, check=True).stdout

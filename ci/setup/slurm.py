@@ -1,12 +1,12 @@
 """A Slurm on this machine's loopback, of Debian's packages: several nodes that are all this machine.
 
-    python -m ci.setup.slurm install             install the packages slurm-wlm and munge where they are missing
+    python -m ci.setup.slurm install             install Debian's packages where they are missing
     python -m ci.setup.slurm up FOLDER NODE...   start a cluster; NODE is cpu, or gpu:TYPE:COUNT
     python -m ci.setup.slurm down FOLDER         cancel its jobs, and end its daemons
 
-`up` prints the line to set SLURM_CONF by. FOLDER gets the configuration, the key, the state and the logs. Every
-daemon listens on 127.0.0.1 only, at a free port. A GPU of such a node is an empty name: its device file is that
-of a terminal, so that Slurm schedules it, and no program finds a GPU there.
+`up` prints the line that sets SLURM_CONF. FOLDER gets the configuration, the key, the state and the logs.
+Every daemon listens on 127.0.0.1 only, at a free port. A GPU of such a node is only a name: its device file
+is that of a terminal, so Slurm schedules it, and no program finds a GPU there.
 
 Exit codes: 3 if Slurm is missing and cannot be installed, or does not start; 4 for wrong arguments.
 """
