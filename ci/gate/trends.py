@@ -3,6 +3,8 @@
 The gate compares one run with those before it, and never sees what creeps in by 1 % a month. Here PELT (R.
 Killick et al., JASA 107(500), 2012) cuts the log of a case's median, over all runs, where its level changes.
 The cost is the sum of absolute deviations, so that a single disturbed run is no change.
+
+Then it names the cases whose time moves with the case that ran before them (`ci.gate.predecessors`).
 """
 
 from __future__ import annotations
@@ -15,17 +17,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ci.gate.arguments import Parser
 from ci.gate.fingerprint import difference, fingerprint
+from ci.gate.predecessors import ALPHA, Moved, lines_of, moved
 from fixtures.core.base.columns import markdown
 from fixtures.core.base.errors import InputError
-from fixtures.core.spec.model_names import suffixes
-from fixtures.core.store.history import History, Measured
+from fixtures.core.store.history import History
 from fixtures.core.store.runs import read_runs
 
 LEAST_RUNS = 8
@@ -64,18 +65,8 @@ def change_points(logs: Sequence[float] | NDArray[np.float64]) -> list[int]:
 
 
 def changes(runs: Sequence[History]) -> tuple[list[Change], int, int]:
-    """Changes of all cases, the largest slowdown first; how many cases were followed, how many too short.
-
-    A case on another machine, or of another model of the same name, is another case.
-    """
-    lines: dict[tuple[str, Any], list[tuple[History, Measured, float]]] = {}
-    every = [(run, one) for run in sorted(runs, key=lambda one: one.taken) for one in run.measured]
-    told = suffixes([one.record.identity for _, one in every])
-    for (run, one), suffix in zip(every, told, strict=True):
-        if one.median_s is not None:
-            case_id = f"{one.case_id}, {suffix}" if suffix else one.case_id
-            device = one.record.machine.reported_name
-            lines.setdefault((case_id, device), []).append((run, one, math.log(one.median_s)))
+    """Changes of all cases, the largest slowdown first; how many cases were followed, how many too short."""
+    lines = lines_of(runs)
     found: list[Change] = []
     followed = 0
     for (case_id, _), line in lines.items():
@@ -102,8 +93,17 @@ def table(found: Sequence[Change]) -> list[str]:
     return markdown(rows)
 
 
+def table_of_moved(found: Sequence[Moved]) -> list[str]:
+    """Lines of a Markdown table."""
+    rows = [("case", "ran after", "after it / else", "runs after it", "runs", "p")]
+    for one in found:
+        counts = (str(one.after), str(one.runs))
+        rows.append((one.case_id, one.before, f"{one.ratio:.3f}", *counts, f"{one.p:.1g}"))
+    return markdown(rows)
+
+
 def main(words: Sequence[str]) -> int:
-    """Print the changes; always returns 0."""
+    """Print the changes, and the cases that move with the case before them; always returns 0."""
     parser = Parser(
         prog="python -m ci.gate trends", description="Where cases became slower or faster: advice."
     )
@@ -121,4 +121,13 @@ def main(words: Sequence[str]) -> int:
         f"trends: {followed} cases over up to {len(runs)} runs, {count['slower']} changes to slower, "
         f"{count['faster']} to faster; {short} cases have fewer than {LEAST_RUNS} runs"
     )
+    after, tested = moved(found_runs)
+    after = [one for one in after if option.k in one.case_id]
+    if after:
+        print("\n" + "\n".join(table_of_moved(after)))
+    if tested:
+        print(
+            f"trends: {len(after)} changes with the case before, of {tested} cases with {LEAST_RUNS} runs or "
+            f"more in random orders; false alarms: {100 * ALPHA:g} %"
+        )
     return 0

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from ci.gate.predecessors import moved
 from ci.report.read.samples import Sample
 from fixtures.core.base.columns import markdown
 from fixtures.core.fields import MARKDOWN, shown_in
@@ -14,14 +15,17 @@ from fixtures.core.store.history import History
 from fixtures.core.tables import DEPTH, without_depth
 
 MOST_ROWS = 400  # a comment on GitHub has 65,536 characters
-_MOST_FAILED = 20
+_MOST_FAILED = _MOST_MOVED = 20
 _CASE = ("model", "hardware", "engine", "batch", "in", "out", DEPTH)
 _FIELDS = shown_in(MARKDOWN)
 _PLAIN = re.compile(r"(?!www\.)[A-Za-z0-9]+([_.-][A-Za-z0-9]+)*\Z")
 
 
 def summary(samples: Sequence[Sample], runs: Sequence[History]) -> str:
-    """A line of counts, the failures, and a table of the samples; `runs` are the samples' runs."""
+    """A line of counts, the failures, a table of the samples, and notes; `runs` are the samples' runs.
+
+    The notes name dtypes that a device emulates, and cases whose time moves with the case before them.
+    """
     sources = Counter(sample.source for sample in samples if sample.latency_s is not None)
     ran_out = sum(sample.latency_s is None for sample in samples)
     counts = [f"{number} {source}" for source, number in sources.items()]
@@ -35,6 +39,7 @@ def summary(samples: Sequence[Sample], runs: Sequence[History]) -> str:
     lines += ["", *_failures(failed)] if failed else []
     lines += ["", table(samples[:MOST_ROWS]).rstrip("\n")] if samples else []
     lines += [f"\n{escaped(line)}" for line in _emulated(samples)]
+    lines += [f"\n{escaped(each.text)}" for each in moved(runs)[0][:_MOST_MOVED]]
     if len(samples) > MOST_ROWS:
         lines += ["", f"{len(samples) - MOST_ROWS} more cases are not shown; name fewer runs to see them."]
     return "\n".join(lines) + "\n"

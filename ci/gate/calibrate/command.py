@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ci.gate.arguments import Parser, positive
+from ci.gate.calibrate.orders import order_table
 from ci.gate.calibrate.paired_families import paired_table
 from ci.gate.calibrate.rates import stored_table
 from ci.gate.calibrate.real import measure, replayed
@@ -40,6 +41,9 @@ def main(words: Sequence[str]) -> int:
         "--replay", type=Path, metavar="FOLDER", help="simulate with the noise of the pairs that --real left"
     )
     parser.add_argument("--all", action="store_true", help="every kind of noise, number of runs and of cases")
+    parser.add_argument(
+        "--order", action="store_true", help="of `trends`: cases that move with the case that ran before them"
+    )
     option = parser.parse_args(words)
     if option.real is not None:
         folder = measure(option.real, option.pairs, option.minutes, lambda line: print(line, flush=True))
@@ -48,6 +52,9 @@ def main(words: Sequence[str]) -> int:
         noise, pairs = replayed(option.replay)
         lines = [*HEAD, row(f"paired, noise of {pairs} measured pairs", paired(noise, option.runs))]
         print("\n".join(lines))
+    elif option.order:
+        for line in order_table(option.runs):
+            print(line, flush=True)
     else:
         for table in (stored_table(option.runs, option.all), [""], paired_table(option.runs, option.all)):
             for line in table:

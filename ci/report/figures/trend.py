@@ -1,4 +1,7 @@
-"""Trends: a case's median over its runs, and what the gate says of each run by those before it."""
+"""Trends: a case's median over its runs, and what the gate says of each run by those before it.
+
+A note names a case whose time moves with the case that ran before it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ci.gate.predecessors import moved
 from ci.report.draw.chart import AROUND, Axis, chart
 from ci.report.draw.figure import DASHED, RAN_OUT, Cases, Figure, line, plain
 from ci.report.read.judged import BEFORE, Judged
@@ -28,6 +32,7 @@ def figures(cases: Cases) -> Iterator[Figure]:
     """A figure for each model, machine and pair of lengths with enough runs of a case, a curve a batch."""
     measured = [sample for sample in cases.every if sample.source == MEASURED and sample.history is not None]
     judged = Judged.of(measured)
+    moves = moved(judged.runs)[0]
     for key, group in grouped(measured, _place).items():
         by_case = [
             runs
@@ -40,10 +45,14 @@ def figures(cases: Cases) -> Iterator[Figure]:
         if points:
             title = "Trend: {} on {}, {}, input {}, output {}".format(*key)
             note = f"verdicts are the gate's, of each run by the {BEFORE} before it"
+            ids = {recorded_id(sample) for runs in by_case for sample in runs}
+            notes = [each.text for each in moves if each.case_id.partition(", ")[0] in ids]
             newest = f"; the newest {len(shown)} of {len(places)} runs" * (len(shown) < len(places))
             lines = tuple(line("one", [(1.0, 1.0), (float(len(shown)), 1.0)], DASHED))
             name = f"trend {' '.join(map(str, key))}"
-            yield Figure(TREND, name, title, "batch (its median)", tuple(points), (note + newest,), lines)
+            yield Figure(
+                TREND, name, title, "batch (its median)", tuple(points), (note + newest, *notes), lines
+            )
 
 
 KINDS = {TREND: figures}
