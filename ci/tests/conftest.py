@@ -135,6 +135,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeEngine]]:
     """The fake engine in the place of transformers'."""
     monkeypatch.setitem(KINDS, "hf", FAKE_KIND)
     monkeypatch.setattr("fixtures.measure.measure.Watch", FakeWatch)
+    monkeypatch.setattr("fixtures.measure.heat.sleep", lambda _: None)
     FakeEngine.reset()
     yield FakeEngine
     FakeEngine.reset()

@@ -14,6 +14,7 @@ import pytest
 from fixtures.core.result.readings import THROTTLING
 from fixtures.core.spec.devices.driver import Slice
 from fixtures.host import nvml
+from fixtures.measure import heat
 from fixtures.measure.watch import Watch
 
 REAL = import_module("pynvml")
@@ -255,3 +256,18 @@ def test_what_is_watched_of_a_sliced_card_is_the_slice(
     if mask is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", mask)
     assert tuple(gpu.handle for gpu in nvml.visible_gpus(8)) == handles
+
+
+def test_the_gpus_readings_end_a_pause(fake: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is 88 degrees hot and throttled, then cools by 4 degrees each 5 s: three readings."""
+    slept: list[float] = []
+    monkeypatch.setattr(heat, "sleep", slept.append)
+    hot = REAL.nvmlClocksEventReasonHwThermalSlowdown
+    monkeypatch.setattr(fake, "nvmlDeviceGetTemperatureV", lambda *_: 88 - 4 * len(slept))
+    monkeypatch.setattr(fake, "nvmlDeviceGetCurrentClocksEventReasons", lambda _: 0 if slept else hot)
+    watch = Watch([], gpus=1)
+    throttled = heat.hottest([(watch.read(), watch.read())])
+    assert throttled == {"GPU 0": 88}
+    pause = heat.cool(throttled, watch.read, bool)
+    assert slept == [heat.POLL_S] * 3
+    assert (pause.cooled, pause.from_c, pause.to_c) == (True, 88, 76)

@@ -392,7 +392,7 @@ def test_disturbed_rounds_are_taken_again_and_count_if_they_are_better(
 
 
 def test_what_does_not_clear_stays_marked(project: pytest.Pytester, fake: Fake) -> None:
-    """Throttled and contended for good: once more and no oftener, and each kind has its mark."""
+    """Throttled and contended for good: after two pauses no more, and each kind has its mark."""
     fake.law = Law(
         prefill_s=0.5, others=lambda _call: 0.25, reasons=lambda _call: ("hw_thermal_slowdown", "gpu_idle")
     )
@@ -400,9 +400,9 @@ def test_what_does_not_clear_stays_marked(project: pytest.Pytester, fake: Fake) 
     record = only_record(project)["extra_info"]
     assert record["marks"] == [
         "5 of 5 rounds disturbed, taken again: contention: other processes used 0.25 cores",
-        "5 of 5 rounds disturbed, taken again: throttling: GPU 0: hw_thermal_slowdown",
+        "5 of 5 rounds disturbed, taken again after 0 s of pause: throttling: GPU 0: hw_thermal_slowdown",
     ]
-    assert [entry[0] for entry in fake.log].count("generate") == 3 + 5 + 5
+    assert [entry[0] for entry in fake.log].count("generate") == 3 + 5 + 2 * (1 + 5)
     result.stdout.fnmatch_lines(["MARKED *5 of 5 rounds disturbed*0.25 cores*"])
 
 

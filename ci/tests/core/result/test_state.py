@@ -17,7 +17,7 @@ from fixtures.core.result.readings import THROTTLING, GpuReading, Reading, distu
 from fixtures.core.result.record import GpuState, State
 
 GPU = GpuReading(0, 1.7e9, 1.98e9, 60.0, 300.0, (), 5.0, 1000.0, 0)
-BEFORE = Reading(100.0, 10.0, 50.0, 1.0, 2.0, 0.5, 4, 2e9, 7, (GPU,))
+BEFORE = Reading(100.0, 10.0, 50.0, 1.0, 2.0, 0.5, 4, 2e9, 7, gpus=(GPU,))
 
 
 def later(wall_s: float, gpu: dict[str, Any] | None = None, **grown: float) -> Reading:
@@ -123,6 +123,7 @@ READINGS = st.builds(
     maybe(COUNT),
     maybe(NUMBER),
     maybe(COUNT),
+    maybe(NUMBER),
     st.lists(GPUS, max_size=3, unique_by=lambda gpu: gpu.index).map(tuple),
 )
 
