@@ -20,10 +20,8 @@ README = library.YAMLS / "README.md"
 PART = Marked("models", "ci.docs.models")
 
 _CHUNKED = "its layers of linear attention work on whole chunks, which no polynomial of the tokens gives"
-_LATENT = "a pass expands the latent cache of earlier tokens again, which is other work than the first pass's"
 # Why a model of the library has no file in yamls/counts, and the counter's own words.
 NOT_COUNTED = {
-    "deepseek_v3": (_LATENT, "a decode step does other work than a pass over one token"),
     "deepseek_v32": ("an indexer chooses what a layer reads", "a layer of indexed_attention"),
     "deepseek_v4_flash": ("its cache is compressed", "a layer of compressed_sparse_attention"),
     "gemma4_31b": (
@@ -31,7 +29,6 @@ NOT_COUNTED = {
         "layers with windows have heads of another size than those without",
     ),
     "glm5_2": ("an indexer chooses what a layer reads", "a layer of indexed_attention"),
-    "kimi_k2": (_LATENT, "a decode step does other work than a pass over one token"),
     "llama4_scout": ("a chunk's layers read back to its start", "a layer of chunked_attention"),
     "minimax_m3": ("an indexer chooses what a layer reads", "a layer of minimax_m3_sparse"),
     "nemotron3_nano_30b_a3b": (_CHUNKED, "a decode step does other work than a pass over one token"),

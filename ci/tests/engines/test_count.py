@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
+from torch.utils.flop_counter import FlopCounterMode
 
-from fixtures.core.cost.bounds import Cache, Work, decode_flops, prefill_flops
+from fixtures.core.cost.bounds import Cache, Work, cache_bytes, decode_flops, prefill_flops
 from fixtures.core.spec.case import Case, EngineSpec, ModelSpec, Point
 from fixtures.core.spec.library import hardware, model
 from fixtures.engines import peaks
@@ -166,6 +168,47 @@ def test_eager_and_sdpa_attention_do_the_same_work() -> None:
     assert count_work(case(own(**LLAMA), attention="eager")) == count_work(
         case(own(**LLAMA), attention="sdpa")
     )
+
+
+LATENT = {
+    "model_type": "deepseek_v3", "vocab_size": 512, "hidden_size": 64, "intermediate_size": 96,
+    "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 4, "q_lora_rank": 24,
+    "kv_lora_rank": 16, "qk_nope_head_dim": 12, "qk_rope_head_dim": 8, "v_head_dim": 20,
+    "first_k_dense_replace": 3,
+}  # fmt: skip
+
+
+def test_a_latent_cache_is_expanded_again_in_each_pass() -> None:
+    """DeepSeek-V3 of 3 layers: it keeps 16 + 8 values a token, and makes 4 heads of 12 + 20 of each again."""
+    work = count_work(case(own(**LATENT)))
+    assert work.caches == (Cache(3, 2 * (16 + 8)),)
+    assert work.flops_per_cached == 3 * 2 * 16 * 4 * (12 + 20)
+    assert work.flops_per_pair == 3 * 4 * 2 * (12 + 8 + 20)
+
+
+def test_a_latent_cache_on_a_real_model() -> None:
+    """FLOPs of real passes and bytes of the real cache at lengths that nothing was fitted to."""
+    work = count_work(case(own(**LATENT), dtype="float32"))
+    config = transformers.AutoConfig.for_model(**LATENT)
+    real = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+    past, held = None, 0
+    for tokens in (11, 1, 7, 1, 30):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            ids = torch.zeros(1, tokens, dtype=torch.long)
+            output = real(ids, past_key_values=past, use_cache=True, logits_to_keep=1)
+        past, held = output.past_key_values, held + tokens
+        cached = held - tokens
+        if tokens == 1:
+            assert counter.get_total_flops() == decode_flops(work, 1, cached)
+        elif not cached:
+            assert counter.get_total_flops() == prefill_flops(work, 1, tokens) + masked(work, tokens)
+        sizes = [t.numel() * 4 for layer in past.layers for t in (layer.keys, layer.values)]
+        assert sum(sizes) == cache_bytes(work, 1, held)
+
+
+def masked(work: Work, tokens: int) -> float:
+    """FLOPs of the pairs above the diagonal, which the counter counts and nobody needs."""
+    return work.flops_per_pair * tokens * (tokens - 1) / 2
 
 
 def test_what_cannot_be_counted_says_why() -> None:

@@ -403,3 +403,12 @@ def test_a_measured_peak_is_held_against_the_units() -> None:
     )
     assert "far below" in str(units(on_gpu, changed(told(bfloat16=40), stated=stated), here, None)[1])
     assert units(on_gpu, told(bfloat16=40), here, None) == (None, None)
+
+
+def test_what_a_pass_does_again_is_no_part_of_the_bound() -> None:
+    """An engine that absorbs a latent's expansion into its queries does less, and is not impossible."""
+    work = Work(0, 2e9, 0, 10, (Cache(1, 4),))
+    again = replace(work, flops_per_cached=1e9)
+    assert decode_flops(again, 2, 10) - decode_flops(work, 2, 10) == 2 * 10 * 1e9
+    point, peaks = Point(2, 8, 4), Peaks(1e9, 1e12)
+    assert bound(point, True, again, peaks) == bound(point, True, work, peaks)
