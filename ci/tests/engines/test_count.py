@@ -170,7 +170,7 @@ def test_eager_and_sdpa_attention_do_the_same_work() -> None:
     )
 
 
-LATENT = {
+LATENT: dict[str, Any] = {
     "model_type": "deepseek_v3", "vocab_size": 512, "hidden_size": 64, "intermediate_size": 96,
     "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 4, "q_lora_rank": 24,
     "kv_lora_rank": 16, "qk_nope_head_dim": 12, "qk_rope_head_dim": 8, "v_head_dim": 20,

@@ -124,8 +124,12 @@ def test_the_table_of_models_is_current() -> None:
 
 @pytest.mark.parametrize("name", [name for name in MODELS if library.model(name).kv_values_per_token])
 def test_a_models_cache_holds_a_key_and_a_value_of_every_key_value_head(name: str) -> None:
-    """2 * layers * key-value heads * head size, from the architecture's own keys."""
+    """2 * layers * key-value heads * head size, or a latent, from the architecture's own keys."""
     of: dict[str, Any] = library.model(name).architecture
+    if "kv_lora_rank" in of:
+        values = of["num_hidden_layers"] * (of["kv_lora_rank"] + of["qk_rope_head_dim"])
+        assert library.model(name).kv_values_per_token == values
+        return
     if of["model_type"] == "mpt":
         layers, heads, size = of["n_layers"], of["n_heads"], of["d_model"] // of["n_heads"]
     else:
