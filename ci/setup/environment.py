@@ -1,11 +1,12 @@
-"""Makes and keeps the environment in `.venv` that the benchmarks and the tests run in.
+"""Makes and keeps the environment in `.venv` that the benchmarks and the tests run in, and that of vLLM.
 
     python3 ci/setup/environment.py         make .venv if needed, and print the path of its Python
+    python3 ci/setup/environment.py vllm    make .venv-vllm if needed, for the engine vllm, and print the same
     python3 ci/setup/environment.py lock    make ci/setup/requirements.lock again from pyproject.toml
 
-The environment is made from ci/setup/requirements.lock, and made again only when the lock or the minor
-version of Python changes. A stamp, written last, marks it as complete: an interrupted install has no stamp,
-and the next start makes the environment anew.
+An environment is made from its lock, and made again only when the lock or the minor version of Python
+changes. A stamp, written last, marks it as complete: an interrupted install has no stamp, and the next start
+makes the environment anew.
 
 Exit codes: 3 if the environment could not be made, 4 for an unsupported Python.
 """
@@ -25,10 +26,8 @@ from pathlib import Path
 from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
-VENV = ROOT / ".venv"
-PYTHON = VENV / "bin" / "python"
-STAMP = VENV / "stamp"
-LOCK = ROOT / "ci" / "setup" / "requirements.lock"
+SETUP = ROOT / "ci" / "setup"
+LOCK = SETUP / "requirements.lock"
 OLDEST, NEWEST = (3, 11), (3, 13)
 FAILED, WRONG_PYTHON = 3, 4
 SHOWN_LINES = 15
@@ -45,6 +44,32 @@ LOCK_HEADER = """\
 NOT_LOCKED = re.compile(r"(nvidia(?!-ml-py)|cuda)-|(triton|pip)==")
 # Packages without a source that builds in minutes: where no wheel exists, the environment goes without them.
 ONLY_WHERE = {"cyllama": 'sys_platform == "linux" and platform_machine == "x86_64"'}
+
+
+class Environment:
+    """An environment in a folder of the project, made from a lock with these options of pip."""
+
+    def __init__(self, folder: str, lock: str, size: str, *options: str) -> None:
+        self.venv: Path = ROOT / folder
+        self.python: Path = self.venv / "bin" / "python"
+        self.stamp: Path = self.venv / "stamp"
+        self.lock: Path = SETUP / lock
+        self.size = size
+        self.options = options
+
+
+MAIN = Environment(".venv", LOCK.name, "about 1.3 GB, one to three minutes")
+
+
+def of_vllm() -> Environment:
+    """That of the engine vllm: the build for CPUs, or with an NVIDIA driver the one for CUDA.
+
+    The lock for CPUs has every package but torchvision, torchaudio and torchcodec, beside which vLLM cannot
+    be imported there; so pip adds none. The one for CUDA, which was never tried, names vLLM alone.
+    """
+    if Path("/proc/driver/nvidia/version").exists():
+        return Environment(".venv-vllm", "vllm_cuda.lock", "about 10 GB")
+    return Environment(".venv-vllm", "vllm.lock", "about 3.5 GB, some minutes", "--no-deps")
 
 
 def stop(code: int, message: str) -> NoReturn:
@@ -71,31 +96,32 @@ def minor_version() -> str:
     return f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
-def wanted_stamp(lock: bytes, version: str) -> str:
+def wanted_stamp(lock: bytes, version: str, name: str = LOCK.name) -> str:
     """Return the stamp of an environment that was made from this lock with this Python."""
-    return f"python {version}, requirements.lock {hashlib.sha256(lock).hexdigest()}\n"
+    return f"python {version}, {name} {hashlib.sha256(lock).hexdigest()}\n"
 
 
-def is_good(stamp: str) -> bool:
-    """Return whether `.venv` has this stamp and its Python still starts with the same version."""
+def is_good(environment: Environment, stamp: str) -> bool:
+    """Return whether the environment has this stamp and its Python still starts with the same version."""
     ask = "import sys; print('%d.%d' % sys.version_info[:2])"
     try:
-        if STAMP.read_text(encoding="utf-8") != stamp:
+        if environment.stamp.read_text(encoding="utf-8") != stamp:
             return False
-        answer = subprocess.run([PYTHON, "-I", "-S", "-c", ask], capture_output=True, text=True, check=True)
+        asked = [str(environment.python), "-I", "-S", "-c", ask]
+        answer = subprocess.run(asked, capture_output=True, text=True, check=True)
     except (OSError, UnicodeDecodeError, subprocess.CalledProcessError):
         return False
     return answer.stdout.strip() == minor_version()
 
 
 @contextmanager
-def only_one() -> Iterator[int]:
-    """Hold the lock beside `.venv`; wait for another process that holds it."""
-    with Path(f"{VENV}.lock").open("w") as file:
+def only_one(venv: Path) -> Iterator[int]:
+    """Hold the lock beside an environment; wait for another process that holds it."""
+    with Path(f"{venv}.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("another process is making .venv; waiting for it...", file=sys.stderr)
+            print(f"another process is making {venv.name}; waiting for it...", file=sys.stderr)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield file.fileno()
 
@@ -131,21 +157,23 @@ def install(venv: Path, what: str, arguments: list[str], keep: tuple[int, ...] =
     subprocess.run(compiler, stdin=none, stdout=none, stderr=none, pass_fds=keep)
 
 
-def ensure() -> None:
-    """Make `.venv` unless it is complete."""
-    stamp = wanted_stamp(LOCK.read_bytes(), minor_version())
-    if is_good(stamp):
+def ensure(environment: Environment = MAIN) -> None:
+    """Make the environment unless it is complete."""
+    venv, lock = environment.venv, environment.lock
+    stamp = wanted_stamp(lock.read_bytes(), minor_version(), lock.name)
+    if is_good(environment, stamp):
         return
-    if VENV.is_symlink():  # another project may use it
-        stop(FAILED, f".venv links to {VENV.readlink()}, made for another lock or Python; remove the link")
-    with only_one() as held:
-        if is_good(stamp):  # the process that held the lock has made it
+    if venv.is_symlink():  # another project may use it
+        where = f"{venv.name} links to {venv.readlink()}"
+        stop(FAILED, f"{where}, made for another lock or Python; remove the link")
+    with only_one(venv) as held:
+        if is_good(environment, stamp):  # the process that held the lock has made it
             return
-        size = "about 1.3 GB, one to three minutes"
-        print(f"making .venv from ci/setup/requirements.lock ({size})...", file=sys.stderr)
-        STAMP.unlink(missing_ok=True)  # first, so that half an environment has no stamp
-        install(VENV, "ci/setup/requirements.lock", ["-r", str(LOCK)], (held,))
-        write_whole(STAMP, stamp)
+        named = f"ci/setup/{lock.name}"
+        print(f"making {venv.name} from {named} ({environment.size})...", file=sys.stderr)
+        environment.stamp.unlink(missing_ok=True)  # first, so that half an environment has no stamp
+        install(venv, named, [*environment.options, "-r", str(lock)], (held,))
+        write_whole(environment.stamp, stamp)
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -187,15 +215,16 @@ def main(arguments: list[str]) -> None:
     try:
         if arguments == ["lock"]:
             lock()
-        elif arguments:
-            stop(2, "usage: python3 ci/setup/environment.py [lock]")
+        elif arguments not in ([], ["vllm"]):
+            stop(2, "usage: python3 ci/setup/environment.py [lock | vllm]")
         else:
-            ensure()
-            print(PYTHON)
+            environment = of_vllm() if arguments else MAIN
+            ensure(environment)
+            print(environment.python)
     except (OSError, subprocess.CalledProcessError) as error:
         stop(FAILED, str(error))
     except KeyboardInterrupt:
-        stop(130, "interrupted; the next start makes .venv anew")
+        stop(130, "interrupted; the next start makes the environment anew")
 
 
 if __name__ == "__main__":

