@@ -46,7 +46,7 @@ def test_two_models_are_not_the_last_of_them(project: pytest.Pytester, fake: typ
         ({"models": ["mpt125m", "mpt125m"]}, "is in this list twice"),
         ({"hardware": ["1xa100"]}, "no device is named 'a100'; did you mean 'a10g'"),
         ({"hardware": ["a100_80gb"]}, "write {n}x{device}"),
-        ({"engines": ["vllm"]}, "no engine is named 'vllm'"),
+        ({"engines": ["sglang"]}, "no engine is named 'sglang'"),
         ({"sweeps": ["throughputs"]}, "did you mean 'throughput'"),
         ({"sweeps": [{**SWEEP, "batch_sizes": [0]}]}, "batch_sizes: is 0; it must be at least 1"),
         ({"sweeps": [{**SWEEP, "input_lengths": [-4]}]}, "input_lengths: is -4"),
