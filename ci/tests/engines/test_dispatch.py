@@ -76,6 +76,9 @@ def test_every_counted_model_of_the_library_has_its_operators_counted(name: str)
     assert stored["hf"] is not None
     assert all(stored.values()) or "published" in entries(name)
     for counts in filter(None, stored.values()):
+        if model(name).architecture.get("first_k_dense_replace"):  # a cut to few layers has other layers
+            assert counts.dispatch is None
+            continue
         assert counts.dispatch is not None
         assert 20 < counts.dispatch.ops < 200
         assert 20 < counts.dispatch.base < counts.dispatch.ops * counts.dispatch.layers
