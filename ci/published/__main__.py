@@ -26,16 +26,10 @@ from fixtures.core.cost.sweep import points
 from fixtures.core.result.against_bound import make_limits
 from fixtures.core.result.metrics import ms_per_output_token, output_tokens_per_s
 from fixtures.core.result.out_of_memory import out_of_memory
-from fixtures.core.result.record import (
-    RECORD_VERSION,
-    Parallel,
-    Provenance,
-    Record,
-    RecordedCase,
-    RecordedMachine,
-    RecordedProtocol,
-    Split,
-)
+from fixtures.core.result.record import RECORD_VERSION, Record
+from fixtures.core.result.record_case import Provenance, RecordedCase, RecordedProtocol
+from fixtures.core.result.record_machine import RecordedMachine
+from fixtures.core.result.record_times import Parallel, Split
 from fixtures.core.result.scaling import relate, tokens_per_s_per_device
 from fixtures.core.spec import library
 from fixtures.core.spec.case import DTYPE_BYTES, Case, Point

@@ -10,7 +10,7 @@ from ci.gate.predecessors import moved
 from ci.report.read.samples import Sample
 from fixtures.core.base.columns import markdown
 from fixtures.core.fields import MARKDOWN, shown_in
-from fixtures.core.result.record import Limits
+from fixtures.core.result.record_times import Limits
 from fixtures.core.store.history import History
 from fixtures.core.tables import DEPTH, without_depth
 

@@ -10,7 +10,7 @@ from ci.report.draw.figure import DOTTED, Cases, Figure, line, point
 from ci.report.figures.latency import machine
 from ci.report.read.cases import Seconds, tpot_of, ttft_of
 from ci.report.read.samples import Sample, grouped
-from fixtures.core.result.record import Limits
+from fixtures.core.result.record_times import Limits
 
 PREFILL, DECODE = "prefill", "decode"
 _NOTE = "dotted: the least time by physics, on the devices as they were measured or are stated"

@@ -11,7 +11,7 @@ from ci.report.read.samples import Sample, processor, recorded_model
 from fixtures.core.cost.bounds import Peaks, Work
 from fixtures.core.cost.stored_counts import Counts, find_counts
 from fixtures.core.result import metrics
-from fixtures.core.result.record import Limits, Rates, Split
+from fixtures.core.result.record_times import Limits, Rates, Split
 from fixtures.core.result.stats import median_interval
 from fixtures.core.spec import library
 from fixtures.core.spec.case import (

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ci.tests.engines.test_hf import LLAMA, MIXTRAL, case, loaded, work_of
-from fixtures.core.result.record import RecordedExperts
+from fixtures.core.result.record_engine import RecordedExperts
 from fixtures.core.spec.case import EngineSpec, Point
 from fixtures.engines.experts import experts_of
 from fixtures.engines.protocol import CannotLoad

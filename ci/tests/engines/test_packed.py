@@ -9,7 +9,7 @@ import torch
 
 from fixtures.core.cost.stored_counts import find_counts
 from fixtures.core.result.against_bound import emulated, make_limits
-from fixtures.core.result.record import RecordedPeaks, Split
+from fixtures.core.result.record_times import RecordedPeaks, Split
 from fixtures.core.spec import library
 from fixtures.core.spec.case import Case, EngineSpec, ModelSpec, Point
 from fixtures.engines import why_not

@@ -38,7 +38,8 @@ from fixtures.core.result.against_bound import (
     units,
 )
 from fixtures.core.result.metrics import prefill_tokens_per_s
-from fixtures.core.result.record import Rates, RecordedMachine, RecordedPeaks, Split, Units
+from fixtures.core.result.record_machine import RecordedMachine
+from fixtures.core.result.record_times import Rates, RecordedPeaks, Split, Units
 from fixtures.core.spec.case import DTYPE_BYTES, Case, EngineSpec, HardwareSpec, ModelSpec, Point
 from fixtures.core.spec.library import hardware, names
 

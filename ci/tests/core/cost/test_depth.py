@@ -31,7 +31,7 @@ from fixtures.core.estimate.estimate import Estimate, Known, Refused, estimate, 
 from fixtures.core.estimate.physics import read_physics
 from fixtures.core.forecast.forecast import Planner
 from fixtures.core.forecast.past_runs import Past
-from fixtures.core.result.record import RecordedCase
+from fixtures.core.result.record_case import RecordedCase
 from fixtures.core.spec import library
 from fixtures.core.spec.case import Case, EngineSpec, Point
 from fixtures.core.spec.devices.machine import Machine

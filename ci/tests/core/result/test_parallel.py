@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from fixtures.core.result.make_record import make_record
-from fixtures.core.result.record import Communication, Parallel, Record, State
+from fixtures.core.result.record import Record
+from fixtures.core.result.record_machine import State
+from fixtures.core.result.record_times import Communication, Parallel
 from fixtures.core.result.scaling import efficiency, relate, speed_up, tokens_per_s_per_device
 from fixtures.core.spec.case import Case, EngineSpec, HardwareSpec, ModelSpec, Point
 from fixtures.core.spec.suite import Protocol

@@ -11,7 +11,8 @@ import pytest
 from ci.tests.conftest import ROOT
 from fixtures.core.result.machine_state import marks
 from fixtures.core.result.make_record import make_record
-from fixtures.core.result.record import RECORD_VERSION, Record, RecordedMachine, State
+from fixtures.core.result.record import RECORD_VERSION, Record
+from fixtures.core.result.record_machine import RecordedMachine, State
 from fixtures.core.spec.case import Case, EngineSpec, HardwareSpec, ModelSpec, Point
 from fixtures.core.spec.suite import Protocol
 

@@ -11,7 +11,8 @@ import pytest
 from ci.tests.conftest import histories, write_suite
 from ci.tests.fake_engine import FakeEngine, Law
 from fixtures.core.result.phases import make_split, relate
-from fixtures.core.result.record import Record, RecordedCase
+from fixtures.core.result.record import Record
+from fixtures.core.result.record_case import RecordedCase
 from fixtures.core.spec.case import Point
 
 pytest_plugins = ["pytester"]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fixtures.core.result.machine_state import energy_j, summary
 from fixtures.core.result.readings import THROTTLING, GpuReading, Reading, disturbances
-from fixtures.core.result.record import GpuState, State
+from fixtures.core.result.record_machine import GpuState, State
 
 GPU = GpuReading(0, 1.7e9, 1.98e9, 60.0, 300.0, (), 5.0, 1000.0, 0)
 BEFORE = Reading(100.0, 10.0, 50.0, 1.0, 2.0, 0.5, 4, 2e9, 7, gpus=(GPU,))

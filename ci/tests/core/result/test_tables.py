@@ -9,16 +9,9 @@ from msgspec.structs import replace
 from fixtures.core.result.latency_fit import Disagreement, Estimate
 from fixtures.core.result.out_of_memory import Outcome
 from fixtures.core.result.phases import make_split
-from fixtures.core.result.record import (
-    RECORD_VERSION,
-    Limits,
-    Record,
-    RecordedCase,
-    RecordedEngine,
-    RecordedFit,
-    RecordedModel,
-    RecordedPeaks,
-)
+from fixtures.core.result.record import RECORD_VERSION, Record
+from fixtures.core.result.record_case import RecordedCase, RecordedEngine, RecordedModel
+from fixtures.core.result.record_times import Limits, RecordedFit, RecordedPeaks
 from fixtures.core.result.stats import Interval
 from fixtures.core.spec.case import Point
 from fixtures.core.tables import emulated, marks, other_table, result_line, results_table

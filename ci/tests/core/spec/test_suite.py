@@ -8,7 +8,7 @@ from fixtures.core.base.errors import InputError
 from fixtures.core.base.node import as_node
 from fixtures.core.base.yamlfile import parse_yaml
 from fixtures.core.cost.sweep import expand
-from fixtures.core.result.record import RecordedCase
+from fixtures.core.result.record_case import RecordedCase
 from fixtures.core.spec import library
 from fixtures.core.spec.case import EngineSpec, ModelSpec
 from fixtures.core.spec.devices.machine import Machine

@@ -12,7 +12,8 @@ from ci.tests.conftest import ROOT
 from ci.tests.records import recorded
 from fixtures.core.base.errors import InputError
 from fixtures.core.result.out_of_memory import Outcome
-from fixtures.core.result.record import RECORD_VERSION, RecordedCase
+from fixtures.core.result.record import RECORD_VERSION
+from fixtures.core.result.record_case import RecordedCase
 from fixtures.core.store.history import LARGEST_BYTES, find_histories, read_all, read_history
 
 CURATED = ROOT / "ci" / "histories" / "1xcpu"
