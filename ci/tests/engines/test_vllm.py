@@ -21,6 +21,7 @@ from fixtures.core.spec.engine_kinds import KINDS, installed_version, python_of,
 from fixtures.engines import open_here, why_not
 from fixtures.engines.processes.remote import RemoteEngine
 from fixtures.engines.protocol import Limits, RankEnded
+from fixtures.engines.vllm.engine import is_likeliest
 from fixtures.host.versions import versions
 from fixtures.measure.prompts import make_prompts
 
@@ -105,6 +106,14 @@ def test_checkpoints_and_several_devices_are_refused(tmp_path: Path, monkeypatch
     of = case(LLAMA)
     assert "runs seeded weights" in (why_not(replace(of, model=replace(of.model, weights="/w"))) or "")
     assert "runs on one device" in (why_not(replace(of, devices=2)) or "")
+
+
+@pytest.mark.parametrize(
+    ("logprobs", "likeliest"), [({7: -1.5}, True), ({7: -1.5, 9: -1.5}, True), ({7: -1.5, 9: -1.25}, False)]
+)
+def test_a_token_may_share_the_highest_likelihood(logprobs: dict[int, float], likeliest: bool) -> None:
+    """Logits in bf16 have 8 bits of precision, and a vocabulary has many equal ones."""
+    assert is_likeliest(7, logprobs) == likeliest
 
 
 @needs_vllm
