@@ -8,12 +8,21 @@ from typing import Any
 
 from ci.report.draw.chart import ZERO, Axis, chart
 from ci.report.draw.figure import DASHED, Cases, Figure, line, point
-from ci.report.read.engines import APART, BASE, ROUNDS, Row, engines_of, over_another, side_by_side
+from ci.report.read.engines import (
+    APART,
+    BASE,
+    LEAST_RUNS,
+    ROUNDS,
+    Row,
+    engines_of,
+    over_another,
+    side_by_side,
+)
 
 ENGINES = "engines"
 _HALF, _BESIDE = 0.5, 0.1  # of a column
 _NOTES = {
-    ROUNDS: "intervals: of the rounds of one process each",
+    ROUNDS: f"of fewer than {LEAST_RUNS} runs with both engines, intervals are of the rounds of one process",
     APART: f"some engines have no run in common with {BASE}",
 }
 
@@ -30,9 +39,13 @@ def figures(cases: Cases) -> Iterator[Figure]:
         points = tuple(values for i, row in enumerate(group) for values in _points(row, engines, i))
         ends = (_HALF, len(engines) + _HALF)
         lines = line(BASE, [(end, 1.0) for end in ends], DASHED)
-        title = f"Engines against {BASE}: {model} on {hardware}, input {first}, output {last}"
+        title = f"Engines against {BASE}: {model}, input {first}, output {last}"
         ways = {way for row in group for way in row.by.values()}
-        notes = (over_another(group), *(note for way, note in _NOTES.items() if way in ways))
+        notes = (
+            f"on {hardware}",
+            over_another(group),
+            *(note for way, note in _NOTES.items() if way in ways),
+        )
         name = f"engines {' '.join(map(str, key))}"
         yield Figure(ENGINES, name, title, "batch size", points, tuple(filter(None, notes)), tuple(lines))
 

@@ -84,7 +84,7 @@ def test_a_file_says_whose_time_it_is(tmp_path: Path) -> None:
 
 
 def test_what_a_measured_host_changes_is_what_the_readme_says() -> None:
-    """Of the 6 committed cases of this processor: median / p90 / worst in %, without and with its host."""
+    """Of the 8 committed cases of this processor: median / p90 / worst in %, without and with its host."""
     physics = read_physics("hf", "cpu")
     assert physics is not None
     (rows,) = (rows for name, rows in processors.points().items() if "AVX2" in name)
