@@ -84,6 +84,7 @@ class Simulated:
     """
 
     name = "simulated"
+    hosts = 1
 
     def __init__(
         self,
@@ -99,6 +100,7 @@ class Simulated:
         self.jobs: dict[str, Job] = {}
         self.waits_s, self.cancelled, self.shards = 0.0, [], []  # type: ignore[var-annotated]
         self.bodies: dict[str, bytes] = {}
+        self.begun: dict[str, tuple[float, float, tuple[str, ...]]] = {}  # shard -> start, end, nodes
 
     def clock(self) -> float:
         return self.now_s
@@ -135,6 +137,8 @@ class Simulated:
                 del self.up[node]
         else:
             self.jobs[shard.name] = Job(shard, node, start_s, lines, at, 0)
+        job = self.jobs[shard.name]
+        self.begun[shard.name] = (job.start_s, job.end_s, shard.nodes)
         return shard.name
 
     def state(self, handle: str) -> State:

@@ -21,6 +21,7 @@ from ci.tests.fleet.simulated import (
     result_line,
     run,
 )
+from fixtures.core.base.strict_json import dumps
 from fixtures.core.store.journal import session_line
 from fixtures.fleet.place import Ended
 from fixtures.fleet.probed import alike, node_of
@@ -255,3 +256,32 @@ def test_no_case_is_lost_at_a_tenth_of_the_scale() -> None:
 def test_states_are_values() -> None:
     """A lost shard has no code."""
     assert Ended(None) != Ended(0)
+
+
+@pytest.mark.parametrize(("hosts", "devices", "nodes"), [(2, 2, 3), (2, 4, 3), (4, 3, 3)])
+def test_a_case_that_no_node_has_room_for_takes_several(hosts: int, devices: int, nodes: int) -> None:
+    """As few as share its ranks evenly, each of one rank here; without so many it is lost, the others not."""
+    small, other = cases_of(2, 6)[:6], cases_of(2, 1)[1]
+    wide = dataclasses.replace(other, devices=devices)
+    cases = [*small, wide]
+    by_id = {case.id: case for case in cases}
+    place = Simulated(nodes_of(nodes), by_id, dict.fromkeys(by_id, 100.0))
+    place.hosts = hosts
+    place.bodies[wide.id] = dumps({"case": wide.id, "failure": "of a rank"}).encode() + b"\n"
+    done = run(place, cases)
+    assert {case.id for case in small} <= set(done.taken)
+    shards = [shard for shard in place.shards if wide.id in shard.cases]
+    if devices > hosts:
+        assert done.lost == {wide.id: f"lost: no node with {devices}xcpu is left"}
+        assert shards == []
+    else:
+        (shard,) = shards
+        assert len(set(shard.nodes)) == devices
+        assert done.taken[wide.id][1]["node"] == ", ".join(shard.nodes)
+        for other_shard in place.shards:  # at the same time nobody else is on them
+            assert other_shard is shard or _apart(place, shard.name, other_shard.name)
+
+
+def _apart(place: Simulated, one: str, other: str) -> bool:
+    first, second = place.begun[one], place.begun[other]
+    return set(first[2]).isdisjoint(second[2]) or first[1] <= second[0] or second[1] <= first[0]
