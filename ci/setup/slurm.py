@@ -1,12 +1,13 @@
 """A Slurm on this machine's loopback, of Debian's packages: several nodes that are all this machine.
 
     python -m ci.setup.slurm install             install Debian's packages where they are missing
-    python -m ci.setup.slurm up FOLDER NODE...   start a cluster; NODE is cpu, or gpu:TYPE:COUNT
+    python -m ci.setup.slurm up FOLDER NODE...   start a cluster; NODE is cpu, cpu:CORES or gpu:TYPE:COUNT
     python -m ci.setup.slurm down FOLDER         cancel its jobs, and end its daemons
 
 `up` prints the line that sets SLURM_CONF. FOLDER gets the configuration, the key, the state and the logs.
 Every daemon listens on 127.0.0.1 only, at a free port. A GPU of such a node is only a name: its device file
-is that of a terminal, so Slurm schedules it, and no program finds a GPU there.
+is that of a terminal, so Slurm schedules it, and no program finds a GPU there. Each node has locks of its
+own in FOLDER, as machines have, so nodes measure at once and disturb each other.
 
 Exit codes: 3 if Slurm is missing and cannot be installed, or does not start; 4 for wrong arguments.
 """
@@ -30,7 +31,7 @@ from pathlib import Path
 FAILED, WRONG = 3, 4
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 _SBIN = "/usr/sbin:/sbin"  # a plain user's PATH often lacks it
-_NODE = re.compile(r"cpu|gpu:[a-z0-9_]+:[1-9][0-9]?")
+_NODE = re.compile(r"cpu(:[1-9][0-9]?)?|gpu:[a-z0-9_]+:[1-9][0-9]?")
 _STARTED_S, _ENDED_S = 20.0, 10.0
 _APT = ["-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20", "-o", "DPkg::Lock::Timeout=120"]
 
@@ -42,7 +43,7 @@ SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
 CredType=cred/munge
-AuthInfo=socket={folder}/munge.sock
+AuthInfo=socket={folder}/munge.sock,cred_expire=5
 CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/%n
@@ -54,15 +55,24 @@ MailProg=/bin/true
 MpiDefault=none
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
+TaskProlog={folder}/prolog
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
-SchedulerParameters=sched_min_interval=0,bf_interval=2,requeue_delay=1
+SchedulerParameters=sched_min_interval=0,bf_interval=2
 GresTypes=gpu
 SlurmdParameters=config_overrides
-ReturnToService=2
+ReturnToService=1
 KillWait=3
+SlurmdTimeout=5
 {nodes}
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+# Slurm sets in a task what its prolog prints; two ranks of one case may be on two nodes.
+_PROLOG = """\
+#!/bin/sh
+echo "export INFERENCE_LOCK_FOLDER={folder}/$SLURMD_NODENAME/locks"
 """
 
 
@@ -174,12 +184,17 @@ def _configure(folder: Path, nodes: Sequence[str]) -> Path:
     port, *ports = _free_ports(len(nodes) + 1)
     lines, devices = [], []
     for number, (node, own) in enumerate(zip(nodes, ports, strict=True), 1):
-        gres = "" if node == "cpu" else f" Gres={node}"
-        lines.append(f"NodeName=n{number} NodeHostname=localhost NodeAddr=127.0.0.1 Port={own} CPUs=2{gres}")
+        what, _, has = node.partition(":")
+        cores, gres = (has or "2", "") if what == "cpu" else ("2", f" Gres={node}")
+        place = "NodeHostname=localhost NodeAddr=127.0.0.1"
+        lines.append(f"NodeName=n{number} {place} Port={own} CPUs={cores}{gres}")
         if gres:
-            _, kind, count = node.split(":")
+            kind, _, count = has.partition(":")
             files = f"/dev/tty[1-{count}]" if int(count) > 1 else "/dev/tty1"
             devices.append(f"NodeName=n{number} Name=gpu Type={kind} File={files}")
+    prolog = folder / "prolog"
+    prolog.write_text(_PROLOG.format(folder=folder), encoding="utf-8")
+    prolog.chmod(0o755)
     (folder / "gres.conf").write_text("\n".join(devices) + "\n", encoding="utf-8")
     configuration = folder / "slurm.conf"
     user = pwd.getpwuid(os.geteuid()).pw_name
@@ -264,7 +279,7 @@ def main(arguments: Sequence[str]) -> int:
             case ["down", folder]:
                 down(Path(folder))
             case _:
-                usage = "install | up FOLDER NODE... | down FOLDER, where NODE is cpu or gpu:TYPE:COUNT"
+                usage = "install | up FOLDER NODE... | down FOLDER; NODE: cpu, cpu:CORES or gpu:TYPE:COUNT"
                 print(f"slurm: usage: python -m ci.setup.slurm {usage}", file=sys.stderr)
                 return WRONG
     except Unavailable as error:

@@ -158,16 +158,25 @@ def test_a_node_that_a_shard_holds_is_as_it_was_last_probed(slurm: Programs, tmp
         SlurmPlace({}, tmp_path).nodes()
 
 
+def submitted(monkeypatch: pytest.MonkeyPatch) -> tuple[list[list[str]], dict[str, Any]]:
+    """The commands of jobs to come, and what is asked for them; submitit does not run."""
+    sent: list[list[str]] = []
+    asked: dict[str, Any] = {}
+
+    def submit(run: Any) -> Any:
+        sent.append(run.command)
+        return SimpleNamespace(job_id="7")
+
+    executor = SimpleNamespace(update_parameters=asked.update, submit=submit)
+    monkeypatch.setattr("submitit.SlurmExecutor", lambda **_: executor)
+    return sent, asked
+
+
 def test_a_user_says_how_long_a_node_may_be_busy(
     slurm: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An hour, or else what the user says, which comes last."""
-    sent: list[list[str]] = []
-    executor = SimpleNamespace(
-        update_parameters=lambda **_: None,
-        submit=lambda run: (sent.append(run.command), SimpleNamespace(job_id="7"))[1],
-    )
-    monkeypatch.setattr("submitit.SlurmExecutor", lambda **_: executor)
+    sent, _ = submitted(monkeypatch)
     place = SlurmPlace({}, tmp_path)
     place.submit(Shard("run-1", ("a",), 1, ("n1",)))
     place.submit(Shard("run-2", ("a",), 1, ("n1",), ("--wait-device", "5")))
@@ -183,13 +192,7 @@ def test_ranks_over_two_nodes_are_torchs_launcher(
     """Half of the ranks on each, which meet at the first node's address."""
     slurm.says["sinfo"] = "n1|idle|2|(null)|10.0.0.1\nn2|idle|2|(null)|10.0.0.2\n"
     slurm.says["srun"] = json.dumps(on_node.probe())
-    asked: dict[str, Any] = {}
-    sent: list[list[str]] = []
-    executor = SimpleNamespace(
-        update_parameters=asked.update,
-        submit=lambda run: (sent.append(run.command), SimpleNamespace(job_id="7"))[1],
-    )
-    monkeypatch.setattr("submitit.SlurmExecutor", lambda **_: executor)
+    sent, asked = submitted(monkeypatch)
     place = SlurmPlace({"hosts": "2"}, tmp_path)
     assert place.hosts == 2
     place.nodes()
