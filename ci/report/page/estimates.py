@@ -181,6 +181,6 @@ def _footprint(footprint: Footprint, embedding_stays_whole: bool) -> dict[str, A
     }
 
 
-def _instants(run: Pass) -> list[list[list[int]]]:
+def _instants(run: Pass) -> list[list[list[int | float]]]:
     """(live, logits) of each moment, each the coefficients of 1, T, T^2, B, BT, BT^2."""
     return [[list(one.live), list(one.logits)] for one in run.instants]

@@ -68,11 +68,15 @@ def test_a_decode_step_attends_to_all_before_it_and_itself() -> None:
 
 
 def test_a_step_reads_the_weights_once_and_the_cache_of_every_sequence() -> None:
-    """5 sequences of 7 tokens: 3 layers of 4 bytes; a window of 4 keeps 3; a state has its size always."""
+    """5 sequences of 7 tokens: 3 layers of 4 bytes; a window of 4 keeps 3; a state has its size always.
+
+    A step writes states too.
+    """
     assert cache_bytes(WORK, 5, 7) == 5 * 7 * 3 * 4
     assert step_bytes(WORK, 5, 7) == 1000 + 5 * 7 * 3 * 4
     assert cache_bytes(replace(WORK, caches=(Cache(3, 4, window=4),)), 1, 7) == 3 * 3 * 4
     assert cache_bytes(replace(WORK, caches=(Cache(2, 0, fixed_bytes=50),)), 3, 7) == 3 * 2 * 50
+    assert step_bytes(replace(WORK, caches=(Cache(2, 0, fixed_bytes=50),)), 3, 7) == 1000 + 2 * 3 * 2 * 50
 
 
 def test_the_mean_step_is_that_of_all_further_tokens() -> None:
@@ -133,7 +137,7 @@ def test_a_bound_is_the_sum_of_its_passes(work: Work, point: Point, use_cache: b
         flops = work.flops_constant + work.flops_per_token + work.flops_per_pair * pairs(cached + 1)
         kept = sum(
             min(cached, cached if cache.window is None else cache.window - 1) * cache.bytes_per_token
-            + cache.fixed_bytes
+            + 2 * cache.fixed_bytes  # read and written
             for cache in layers
         )
         moved = work.weight_bytes + point.batch_size * kept
