@@ -244,10 +244,22 @@ def test_stored_counts_agree_with_stated_figures(name: str) -> None:
             continue  # stored in bf16 alone
         assert counts is not None
         assert counts.footprint.weight_bytes == width * (model.parameters or 0)
-        assert counts.footprint.cache_bytes(3, 11) == 33 * width * (model.kv_values_per_token or 0)
+        assert counts.footprint.cache_bytes(3, 11) - counts.footprint.cache_bytes(3, 0) == (
+            33 * width * (model.kv_values_per_token or 0)
+        )
 
 
-@pytest.mark.parametrize("name", ["gpt_oss_20b", "gpt_oss_120b", "qwen3_30b_a3b"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gpt_oss_20b",
+        "gpt_oss_120b",
+        "qwen3_30b_a3b",
+        "qwen35_35b_a3b",
+        "qwen35_397b_a17b",
+        "nemotron3_nano_30b_a3b",
+    ],
+)
 def test_a_decode_step_of_a_mixture_reads_its_active_parameters(name: str) -> None:
     """And of the input embedding one row."""
     model = library.model(name)
@@ -269,6 +281,22 @@ def test_a_layer_with_a_window_keeps_one_token_less_than_it(name: str, windowed:
     layer = 2 * 2 * of["num_key_value_heads"] * of["head_dim"]
     full = of["num_hidden_layers"] - windowed
     assert counts.footprint.cache_bytes(1, 2000) == layer * (full * 2000 + windowed * (window - 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "state", "channels"),
+    [
+        ("qwen35_35b_a3b", 30, 32 * 128 * 128, 2 * 16 * 128 + 32 * 128),
+        ("qwen35_397b_a17b", 45, 64 * 128 * 128, 2 * 16 * 128 + 64 * 128),
+        ("nemotron3_nano_30b_a3b", 23, 64 * 64 * 128, 64 * 64 + 2 * 8 * 128),
+    ],
+)
+def test_a_layer_with_a_state_keeps_it_in_fp32(name: str, layers: int, state: int, channels: int) -> None:
+    """By hand, beside four positions of its short convolution in bf16; whatever the number of tokens."""
+    counts = find_counts(library.model(name), EngineSpec("hf"))
+    assert counts is not None
+    fixed = layers * (4 * state + 2 * 4 * channels)
+    assert counts.footprint.cache_bytes(2, 0) == 2 * fixed
 
 
 def test_counts_are_found_by_the_architecture() -> None:

@@ -124,7 +124,10 @@ def test_the_table_of_models_is_current() -> None:
 
 @pytest.mark.parametrize("name", [name for name in MODELS if library.model(name).kv_values_per_token])
 def test_a_models_cache_holds_a_key_and_a_value_of_every_key_value_head(name: str) -> None:
-    """2 * layers * key-value heads * head size, or a latent, from the architecture's own keys."""
+    """2 * layers * key-value heads * head size, or a latent, from the architecture's own keys.
+
+    Layers without attention have none; the full ones of Gemma 4 have heads of their own.
+    """
     of: dict[str, Any] = library.model(name).architecture
     if "kv_lora_rank" in of:
         values = of["num_hidden_layers"] * (of["kv_lora_rank"] + of["qk_rope_head_dim"])
@@ -133,10 +136,19 @@ def test_a_models_cache_holds_a_key_and_a_value_of_every_key_value_head(name: st
     if of["model_type"] == "mpt":
         layers, heads, size = of["n_layers"], of["n_heads"], of["d_model"] // of["n_heads"]
     else:
-        layers, queries = of["num_hidden_layers"], of["num_attention_heads"]
+        layers, queries = of.get("num_hidden_layers"), of["num_attention_heads"]
         heads = 1 if of.get("multi_query") else of["num_key_value_heads"]
         size = of.get("head_dim", of["hidden_size"] // queries)
-    assert library.model(name).kv_values_per_token == 2 * layers * heads * size
+    kinds = kinds_of_layers(of) or ["full_attention"] * layers
+    full = of.get("num_global_key_value_heads", heads) * of.get("global_head_dim", size)
+    values = {"full_attention": full, "attention": full, "sliding_attention": heads * size}
+    assert library.model(name).kv_values_per_token == 2 * sum(values.get(kind, 0) for kind in kinds)
+
+
+def kinds_of_layers(architecture: dict[str, Any]) -> list[str]:
+    """One after another; empty where they are alike."""
+    kinds: list[str] = architecture.get("layer_types", architecture.get("layers_block_type", []))
+    return kinds
 
 
 @pytest.mark.slow
@@ -155,23 +167,36 @@ def test_a_models_parameters_are_those_that_transformers_builds(name: str) -> No
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in MODELS if library.model(name).kv_values_per_token])
 def test_a_models_cache_is_as_large_as_the_one_that_transformers_fills(name: str) -> None:
-    """2 sequences of 5 tokens through 2 of its layers on the meta device, counted off the cache's tensors."""
+    """2 sequences of 5 tokens on the meta device, counted off the cache's tensors.
+
+    Through 2 of its layers, or through as many as have its kinds of layers in their proportion.
+    """
     transformers: Any = pytest.importorskip("transformers")
     torch: Any = pytest.importorskip("torch")
     architecture: dict[str, Any] = dict(library.model(name).architecture)
     depth = "n_layers" if architecture["model_type"] == "mpt" else "num_hidden_layers"
-    layers = architecture[depth]
-    for key in ("layer_types", "no_rope_layers"):
+    kinds = kinds_of_layers(architecture)
+    layers = architecture.get(depth, len(kinds))
+    few = next((n for n in range(2, layers) if in_proportion(kinds, n)), layers)
+    for key in ("layer_types", "layers_block_type", "no_rope_layers"):
         if key in architecture:
-            architecture[key] = architecture[key][:2]
-    config = transformers.AutoConfig.for_model(architecture.pop("model_type"), **{**architecture, depth: 2})
+            architecture[key] = architecture[key][:few]
+    if "layers_block_type" not in architecture:
+        architecture[depth] = few
+    config = transformers.AutoConfig.for_model(architecture.pop("model_type"), **architecture)
     with torch.device("meta"):
         built = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
         ids = torch.zeros((2, 5), dtype=torch.long)
         cache = built(ids, use_cache=True).past_key_values
-    held = sum(layer.keys.numel() + layer.values.numel() for layer in cache.layers)
-    assert len(cache.layers) == 2
-    assert held / (2 * 5) * layers / 2 == library.model(name).kv_values_per_token
+    attending = [layer for layer in cache.layers if getattr(layer, "keys", None) is not None]
+    held = sum(layer.keys.numel() + layer.values.numel() for layer in attending)
+    assert len(cache.layers) == few
+    assert held / (2 * 5) * layers / few == library.model(name).kv_values_per_token
+
+
+def in_proportion(kinds: list[str], few: int) -> bool:
+    """Whether the first layers have the kinds of all layers in their proportion."""
+    return all(kinds[:few].count(kind) * len(kinds) == kinds.count(kind) * few for kind in set(kinds))
 
 
 @pytest.mark.parametrize("name", DEVICES)
