@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
-from fixtures.core.cost.stored_counts import find_counts
+from fixtures import engines
+from fixtures.core.cost.footprint import Footprint
+from fixtures.core.cost.stored_counts import Counts, find_counts, in_format
 from fixtures.core.result.against_bound import emulated, make_limits
 from fixtures.core.result.record_times import RecordedPeaks, Split
 from fixtures.core.spec import library
 from fixtures.core.spec.case import Case, EngineSpec, ModelSpec, Point
-from fixtures.engines import why_not
-from fixtures.engines.hf_packed import HfPacked
-from fixtures.engines.packed import FORMATS, pack
+from fixtures.engines import hf_int, hf_nf4, why_not
+from fixtures.engines.counting.count import count_work
+from fixtures.engines.counting.footprint import footprint_of
+from fixtures.engines.hf_compiled import HfCompiled
+from fixtures.engines.hf_packed import HfPacked, HfPackedCompiled
+from fixtures.engines.packed import Fp8, Int4, Int8, Packed, pack
+from fixtures.engines.proof import Proof
 from fixtures.engines.protocol import CannotLoad, WorkNotDone
 from fixtures.measure.prompts import make_prompts
 
@@ -27,6 +35,7 @@ FALCON = {
     "num_attention_heads": 4, "max_position_embeddings": 64,
 }  # fmt: skip
 MPT = {"model_type": "mpt", "d_model": 64, "n_heads": 4, "n_layers": 2, "max_seq_len": 64, "vocab_size": 128}
+FORMATS: dict[str, type[Packed]] = {"int8": Int8, "int4": Int4, "fp8": Fp8}
 MODELS: dict[str, dict[str, Any]] = {
     "llama": LLAMA,
     "mistral": {**LLAMA, "model_type": "mistral", "sliding_window": 16},
@@ -58,21 +67,35 @@ def test_a_packed_layer_is_a_linear_layer_with_rounded_weights(name: str) -> Non
     kept, packed.bias = packed.bias, None
     weights = packed(torch.eye(64, dtype=torch.bfloat16)).float().T
     packed.bias = kept
-    step = given.abs().amax() / 127 if name == "int8" else (given.max() - given.min()) / 15
+    step = {
+        "int8": given.abs().amax() / 127,
+        "int4": (given.max() - given.min()) / 15,
+        "fp8": given.abs().amax() * 32 / 448,  # between the largest values of e4m3
+    }[name]
     assert float((weights - given).abs().max()) <= 0.8 * float(step)
     values = torch.randn(2, 3, 64, dtype=torch.bfloat16)
-    due = values.float() @ weights.T + bias
+    seen = _as_fp8(values.float()) if name == "fp8" else values.float()
+    due = seen @ weights.T + bias
     made = packed(values.transpose(0, 1).contiguous().transpose(0, 1)).float()  # not contiguous
     assert made.shape == (2, 3, 48)
     assert float((made.detach() - due).abs().max()) < 0.02
-    # 48 * 64 of a byte or a half, and 48 scales, or 48 * 2 groups with a scale and a zero, of two bytes
+    # 48 * 64 of a byte or a half; 48 scales of two or four bytes, or 48 * 2 pairs of a scale and a zero
     assert (
         sum(buffer.nbytes for buffer in packed.buffers())
         == {
             "int8": 48 * 64 + 48 * 2,
             "int4": 48 * 64 // 2 + 48 * 2 * 2 * 2,
+            "fp8": 48 * 64 + 48 * 4,
         }[name]
+        == packed.packed_bytes
     )
+
+
+def _as_fp8(values: torch.Tensor) -> torch.Tensor:
+    """Rows rounded to 4 significant bits, as all but the smallest values of e4m3 are."""
+    fraction, exponent = torch.frexp(values * 448 / values.abs().amax(-1, keepdim=True))
+    rounded = torch.ldexp((fraction * 16).round() / 16, exponent)
+    return rounded * values.abs().amax(-1, keepdim=True) / 448
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -101,8 +124,9 @@ def test_a_layer_of_another_shape_keeps_its_weights(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    ("model", "name"), [*itertools.product(MODELS, ("int8", "int4")), ("llama", "fp8"), ("falcon", "fp8")]
+)
 def test_a_packed_model_does_the_work_and_its_logits_are_near(model: str, name: str) -> None:
     """Its own check passes: positions, greedy tokens, cache, kernel. With bf16 as given, logits are near."""
     engine = HfPacked(FORMATS[name])
@@ -113,13 +137,14 @@ def test_a_packed_model_does_the_work_and_its_logits_are_near(model: str, name: 
     engine.verify(work, tokens)
     told = facts["weight_format"]
     assert told["kernel"] == FORMATS[name].kernel
-    assert 0 < told["logit_difference"] < (0.03 if name == "int8" else 0.3) * told["logit_max"]
+    assert 0 < told["logit_difference"] < {"int8": 0.03, "int4": 0.3, "fp8": 0.15}[name] * told["logit_max"]
     assert facts["not_provable"] == [f"that the tokens are those of hf, as {name} rounds the weights"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "packed"), [("int8", LINEAR + 2 * ROWS), ("int4", LINEAR // 2 + LINEAR // 32 * 4)]
+    ("name", "packed"),
+    [("int8", LINEAR + 2 * ROWS), ("int4", LINEAR // 2 + LINEAR // 32 * 4), ("fp8", LINEAR + 4 * ROWS)],
 )
 def test_bytes_share_and_work_are_those_of_the_packed_weights(name: str, packed: int) -> None:
     """By hand arithmetic; a decode step reads what was packed, the norms and a row of the embedding."""
@@ -142,7 +167,7 @@ def test_bytes_share_and_work_are_those_of_the_packed_weights(name: str, packed:
 @pytest.mark.slow
 def test_a_kernel_that_did_not_run_fails_by_name() -> None:
     """Here the layers multiply with weights of their own."""
-    engine = HfPacked(FORMATS["int8"])
+    engine = HfPacked(Int8)
     engine.load(case(LLAMA, "int8"), seed=17)
     layers: dict[str, Any] = dict(engine.model.named_modules())
     for path, module in layers.items():
@@ -168,14 +193,174 @@ def test_a_model_without_a_layer_to_pack_is_refused() -> None:
         "vocab_size": 128,
     }
     with pytest.raises(CannotLoad, match="small has no linear layer that int8 can pack"):
-        HfPacked(FORMATS["int8"]).load(case(gpt2, "int8"), seed=17)
+        HfPacked(Int8).load(case(gpt2, "int8"), seed=17)
 
 
-def test_a_gpu_is_refused_before_anything_loads() -> None:
-    """With what runs there."""
-    told = why_not(case(LLAMA, "int8", "a100_80gb"))
-    assert told == "the engine kind 'hf_int8' packs weights for torch's operators on CPUs; hf runs on a GPU"
-    assert why_not(case(LLAMA, "int8")) is None
+@pytest.mark.slow
+def test_fused_experts_stay_as_they_are_and_the_share_says_so() -> None:
+    """Mixtral's: of 2 layers q and o of 64*64, k and v of 32*64, the head of 128*64. A router is no layer.
+
+    A step of one token reads 2 of 4 experts of 3*96*64 in bf16, and so does a prediction by the row alone.
+    """
+    mixtral = {**LLAMA, "model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 2}
+    linear = 2 * (2 * 64 * 64 + 2 * 32 * 64) + 128 * 64
+    rows = 2 * (2 * 64 + 2 * 32) + 128
+    expert, routers = 3 * 96 * 64, 2 * 4 * 64
+    small, engine = case(mixtral, "int8"), HfPacked(Int8)
+    facts = engine.load(small, seed=17)
+    told = facts["weight_format"]
+    assert facts["parameters"] == linear + 2 * 4 * expert + routers + OTHERS
+    assert (told["layers"], told["bytes"]) == (2 * 4 + 1, linear + 2 * rows)
+    assert told["share"] == linear / facts["parameters"] < 0.2
+    counts = engine.count(small)
+    assert counts["footprint"]["weight_bytes"] == facts["parameter_bytes"]
+    read = linear + 2 * rows + 2 * (2 * 2 * expert + routers + 64 + 5 * 64)
+    assert counts["work"]["weight_bytes"] == read
+    bf16 = replace(small, engine=EngineSpec("hf"))
+    work = count_work(bf16)
+    whole = Footprint.from_dict(footprint_of(bf16, work) or {})
+    predicted = in_format(Counts(work, whole), small.engine)
+    assert predicted.footprint.weight_bytes == pytest.approx(facts["parameter_bytes"], rel=0.02)
+    assert predicted.work.weight_bytes == pytest.approx(read, rel=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["int8", "fp8"])
+def test_a_packed_model_is_compiled_as_one_graph_with_the_kernel_in_its_prefill(name: str) -> None:
+    """Both checks pass; the record has the format and the compilation, and what neither can prove."""
+    engine = HfPackedCompiled(FORMATS[name])
+    engine.backend = "eager"
+    facts = engine.load(case(LLAMA, f"{name}_compiled"), seed=17)
+    work = engine.prepare(make_prompts(POINT, 128, 17), POINT.output_len)
+    engine.check(work)
+    engine.verify(work, engine.generate(work))
+    assert facts["weight_format"]["kernel"] == FORMATS[name].kernel
+    assert facts["not_provable"] == [
+        f"that the tokens are those of hf, as {name} rounds the weights",
+        "which attention the compiled steps ran",
+    ]
+    assert engine.case_facts(work)["compiled"]["graphs"] == 1
+    assert engine.case_facts(work)["graph_breaks"] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "installed", "told"),
+    [
+        ("int8", "cpu", {}, None),
+        ("int8", "a100_80gb", {}, "needs torchao, which is not installed; install torchao==0.18.0"),
+        ("int8", "a100_80gb", {"torchao": "0.1"}, "never tried with torchao 0.1; install torchao==0.18.0"),
+        ("int8", "cpu", {"torchao": "0.1"}, None),
+        ("int8", "a100_80gb", {"torchao": "0.18.0"}, None),
+        ("int4", "t4", {"torchao": "0.18.0"}, "needs units for bf16, which t4 has not; hf runs there"),
+        ("nf4", "cpu", {}, "needs bitsandbytes, which is not installed; install bitsandbytes==0.50.2"),
+        ("nf4", "t4", {"bitsandbytes": "0.50.2"}, None),
+        ("nf4", "t4", {"bitsandbytes": "0.40.0"}, "never tried with bitsandbytes 0.40.0; install"),
+        ("fp8", "cpu", {}, None),
+        ("fp8", "l4", {}, None),
+        ("fp8", "a100_80gb", {}, "'hf_fp8' needs units for fp8, which a100_80gb has not; hf runs there"),
+        ("fp8", "mi300x", {}, "'hf_fp8' needs NVIDIA's units for fp8, which mi300x has not; hf runs there"),
+        ("fp8_compiled", "a100_80gb", {}, "'hf_fp8_compiled' needs units for fp8"),
+    ],
+)  # fmt: skip
+def test_a_format_is_refused_before_anything_loads(
+    name: str, device: str, installed: dict[str, str], told: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a missing library, a version that was never tried, and what the GPU lacks; with what works."""
+    real = engines.installed_version
+
+    def version(library: str, environment: str | None = None) -> str | None:
+        return installed.get(library) or real(library, environment)
+
+    monkeypatch.setattr(engines, "is_installed", lambda name: name in {"torch", "transformers", *installed})
+    monkeypatch.setattr(engines, "installed_version", version)
+    reason = why_not(case(LLAMA, name, device))
+    assert (reason is None) if told is None else told in (reason or "")
+
+
+def test_a_packed_model_that_cannot_be_compiled_is_refused_before_it_loads() -> None:
+    """As by hf_compiled; without compilation it runs."""
+    assert "does not run mpt: its attention" in (why_not(case(MPT, "int8_compiled")) or "")
+    assert why_not(case(MPT, "int8")) is None
+
+
+def test_a_gpus_products_in_fp8_are_held_against_its_peak_in_fp8() -> None:
+    """Of one H100 by its datasheet, 1978.9 TFLOP/s; of the matrices one byte is read a value."""
+    fp8, bf16 = (replace(case(LLAMA, "fp8", "h100_80gb"), engine=EngineSpec(n, n)) for n in ("hf_fp8", "hf"))
+    found = {}
+    for each in (fp8, bf16):
+        counts = find_counts(library.model("llama125m"), each.engine)
+        assert counts is not None
+        found[each.engine.name] = make_limits(each, counts.work, None, 1.0, Split())
+    stated = found["hf_fp8"].peaks.stated
+    assert stated is not None
+    assert (found["hf_fp8"].peaks.dtype, stated.flops_per_s) == ("fp8", 1978.9e12)
+    assert (found["hf_fp8"].step_bytes or 0) < 0.51 * (found["hf"].step_bytes or 0)
+    assert (found["hf"].peaks.dtype, (found["hf"].peaks.stated or stated).flops_per_s) == (
+        "bfloat16",
+        989.4e12,
+    )
+
+
+class OnCpu(hf_int.Int4):
+    """torchao's int4 in its format for CPUs, as that for tensor cores can only be made on a GPU."""
+
+    kernel = "_weight_int4pack_mm_for_cpu"
+
+    @staticmethod
+    def config() -> Any:
+        """In groups of 32, as that for tensor cores."""
+        from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig
+
+        return PrototypeInt4WeightOnlyConfig(32, set_inductor_config=False)
+
+
+@pytest.mark.slow
+def test_int4_for_tensor_cores_is_padded_to_inputs_of_1024_and_has_its_kernel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without memory, as of a GPU that can run it: 48 rows of 1,024 half bytes and 32 pairs of bf16."""
+    pytest.importorskip("torchao")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (8, 0))
+    layer = hf_int.Int4(torch.nn.Linear(64, 48, dtype=torch.bfloat16, device="meta"))
+    assert layer.packed_bytes == 48 * 1024 // 2 + 48 * 32 * 2 * 2
+    called = Proof().called
+    with called:
+        made = layer(torch.empty(2, 3, 64, dtype=torch.bfloat16, device="meta"))
+    assert made.shape == (2, 3, 48)
+    assert "_weight_int4pack_mm" in called.names
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine_type", [HfPacked, HfPackedCompiled])
+@pytest.mark.parametrize(
+    ("layer", "library_name", "packed"),
+    [
+        (hf_int.Int8, "torchao", LINEAR + 5 * ROWS),
+        (OnCpu, "torchao", LINEAR // 2 + LINEAR // 32 * 4),
+        (hf_nf4.Nf4, "bitsandbytes", LINEAR // 2 + LINEAR // 64 * 4),
+    ],
+)
+def test_other_libraries_pack_and_multiply_as_their_rows_say(
+    layer: type[Packed], library_name: str, packed: int, engine_type: type[HfPacked]
+) -> None:
+    """On a CPU, where the extra `packed` is installed: bytes, share and kernel, and the check passes."""
+    pytest.importorskip(library_name)
+    engine = engine_type(layer)
+    if isinstance(engine, HfCompiled):
+        engine.backend = "eager"
+    small = case(LLAMA, layer.name)
+    facts = engine.load(small, seed=17)
+    work = engine.prepare(make_prompts(POINT, 128, 17), POINT.output_len)
+    engine.check(work)
+    engine.verify(work, engine.generate(work))
+    told = facts["weight_format"]
+    assert (told["kernel"], told["bytes"], told["layers"]) == (layer.kernel, packed, 2 * 7 + 1)
+    assert told["share"] == LINEAR / (LINEAR + OTHERS)
+    assert 0 < told["logit_difference"] < (0.03 if layer.name == "int8" else 0.3) * told["logit_max"]
+    assert engine.count(small)["footprint"]["weight_bytes"] == facts["parameter_bytes"] == packed + 2 * OTHERS
+    peaks = engine.measure_peaks(10**6)
+    assert peaks is not None
+    assert peaks[f"{layer.name}_flops_per_s"] > 0
 
 
 def test_the_bound_is_of_packed_bytes_and_the_best_rate_and_the_kernels_rate_stands_beside_it() -> None:

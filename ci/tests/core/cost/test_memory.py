@@ -340,7 +340,7 @@ def test_counts_are_of_the_bytes_of_a_weight_format(
 
     A step reads all but the embedding, which a format may keep in bf16; the cache is as it was.
     """
-    weights = WeightFormat("q4_0", 18 / 32, keeps_embedding=keeps)
+    weights = WeightFormat("q4_0", 18 / 32, linear_only=keeps)
     monkeypatch.setitem(KINDS, "own", replace(KINDS["hf"], weights=weights))
     model, plain, packed = library.model("llama125m"), EngineSpec("hf"), EngineSpec("own", kind="own")
     rows = 32000 * 768
