@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from fixtures import engines
 from fixtures.core.cost.footprint import Footprint
@@ -318,14 +319,16 @@ class OnCpu(hf_int.Int4):
 def test_int4_for_tensor_cores_is_padded_to_inputs_of_1024_and_has_its_kernel(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Without memory, as of a GPU that can run it: 48 rows of 1,024 half bytes and 32 pairs of bf16."""
+    """Without memory, as of a GPU that runs it: 48 rows of 1,024 half bytes and 32 pairs of bf16."""
     pytest.importorskip("torchao")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (8, 0))
-    layer = hf_int.Int4(torch.nn.Linear(64, 48, dtype=torch.bfloat16, device="meta"))
-    assert layer.packed_bytes == 48 * 1024 // 2 + 48 * 32 * 2 * 2
     called = Proof().called
-    with called:
-        made = layer(torch.empty(2, 3, 64, dtype=torch.bfloat16, device="meta"))
+    with FakeTensorMode(), torch.no_grad():
+        layer = hf_int.Int4(torch.nn.Linear(64, 48, dtype=torch.bfloat16))
+        values = torch.empty(2, 3, 64, dtype=torch.bfloat16)
+        with called:
+            made = layer(values)
+    assert layer.packed_bytes == 48 * 1024 // 2 + 48 * 32 * 2 * 2
     assert made.shape == (2, 3, 48)
     assert "_weight_int4pack_mm" in called.names
 
