@@ -17,6 +17,7 @@ from fixtures.core.result.against_bound import emulated, make_limits
 from fixtures.core.result.record_times import RecordedPeaks, Split
 from fixtures.core.spec import library
 from fixtures.core.spec.case import Case, EngineSpec, ModelSpec, Point
+from fixtures.core.spec.engine_kinds import installed_version
 from fixtures.engines import hf_int, hf_nf4, why_not
 from fixtures.engines.counting.count import count_work
 from fixtures.engines.counting.footprint import footprint_of
@@ -267,10 +268,9 @@ def test_a_format_is_refused_before_anything_loads(
     name: str, device: str, installed: dict[str, str], told: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By a missing library, a version that was never tried, and what the GPU lacks; with what works."""
-    real = engines.installed_version
 
     def version(library: str, environment: str | None = None) -> str | None:
-        return installed.get(library) or real(library, environment)
+        return installed.get(library) or installed_version(library, environment)
 
     monkeypatch.setattr(engines, "is_installed", lambda name: name in {"torch", "transformers", *installed})
     monkeypatch.setattr(engines, "installed_version", version)
