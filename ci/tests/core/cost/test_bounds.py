@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -77,6 +78,70 @@ def test_a_step_reads_the_weights_once_and_the_cache_of_every_sequence() -> None
     assert cache_bytes(replace(WORK, caches=(Cache(3, 4, window=4),)), 1, 7) == 3 * 3 * 4
     assert cache_bytes(replace(WORK, caches=(Cache(2, 0, fixed_bytes=50),)), 3, 7) == 3 * 2 * 50
     assert step_bytes(replace(WORK, caches=(Cache(2, 0, fixed_bytes=50),)), 3, 7) == 1000 + 2 * 3 * 2 * 50
+
+
+# a chunk of 4 positions; two blocks of 3; three positions; and a window of 5 beside them
+LEAST = [
+    (Cache(1, 4, chosen=1, block=4), [1, 2, 3, 4, 1, 2, 3, 4, 1]),
+    (Cache(1, 4, chosen=2, block=3), [1, 2, 3, 4, 5, 6, 4, 5, 6]),
+    (Cache(1, 4, chosen=3), [1, 2, 3, 3, 3, 3, 3, 3, 3]),
+    (Cache(1, 4, 0, 4, chosen=1, block=4), [1, 2, 3, 4, 1, 2, 3, 4, 1]),
+]
+
+
+@pytest.mark.parametrize(("kept", "positions"), LEAST)
+def test_a_token_must_attend_to_its_blocks_alone(kept: Cache, positions: list[int]) -> None:
+    """Token by token, its own position included; what it reads of the cache is one less, of 4 bytes each."""
+    assert [kept.attended(t, least=True) for t in range(1, 10)] == positions
+    assert list(kept.attended(np.arange(1.0, 10.0), least=True)) == positions
+    assert [kept.pairs(t, least=True) for t in range(1, 10)] == list(itertools.accumulate(positions))
+    assert [kept.read_bytes(t) for t in range(9)] == [4 * (n - 1) for n in positions]
+    assert list(kept.read_bytes(np.arange(9.0))) == [4 * (n - 1) for n in positions]
+
+
+def test_an_engine_may_attend_to_all_that_it_keeps() -> None:
+    """So the work of a pass is that of all, the bound's that of the chosen three: 1 + 2 + 3 + 3 pairs of 2.
+
+    Of two steps, after 4 and 5 tokens, 5 and 6 pairs or three; they read two of them, the third is new.
+    """
+    chosen = replace(WORK, caches=(Cache(3, 4, chosen=3),))
+    assert prefill_flops(chosen, 1, 4) == prefill_flops(WORK, 1, 4) == 100 + 40 + 2 * 10
+    assert prefill_flops(chosen, 1, 4, least=True) == 100 + 40 + 2 * 9
+    assert prefill_flops(chosen, 1, 2, depth=4, least=True) == 100 + 20 + 2 * 6
+    assert [decode_flops(chosen, 1, 4), decode_flops(chosen, 1, 4, least=True)] == [120, 116]
+    assert cache_bytes(chosen, 1, 5) == 5 * 12
+    assert step_bytes(chosen, 1, 5) == 1000 + 2 * 12
+    slow = bound(Point(1, 4, 3), True, chosen, Peaks(1.0, 1e9))
+    assert (slow.prefill_s, slow.decode_s) == (158, 2 * 116)
+    assert bound(Point(1, 4, 3), True, chosen, Peaks(1e9, 1.0)).decode_s == 2 * (1000 + 24)
+    assert mean_step_bytes(Point(1, 4, 3), True, chosen) == 1024
+
+
+def test_kinds_of_layers_have_their_own_pairs() -> None:
+    """Two layers with an indexer: 6 FLOPs a pair of three positions, and 2 of its own pairs, of all."""
+    kinds = (Cache(2, 4, chosen=3), Cache(2, 1))
+    work = replace(WORK, flops_per_pair=8.0, caches=kinds, pair_flops=(6.0, 2.0))
+    assert prefill_flops(work, 1, 4) == 100 + 40 + 8 * 10
+    assert prefill_flops(work, 1, 4, least=True) == 100 + 40 + 6 * 9 + 2 * 10
+    assert decode_flops(work, 1, 4, least=True) == 110 + 6 * 3 + 2 * 5
+    assert step_bytes(work, 1, 5) == 1000 + 2 * (2 * 4 + 5 * 1)
+    assert Work.from_dict(work.as_dict()) == work
+    assert work.as_dict()["caches"][1] == {
+        "layers": 2,
+        "bytes_per_token": 1,
+        "fixed_bytes": 0,
+        "window": None,
+    }
+    with pytest.raises(ValueError, match="pair_flops: 1 values for 2 caches"):
+        replace(work, pair_flops=(8.0,))
+
+
+def test_experts_that_a_token_did_not_choose_are_no_part_of_the_bound() -> None:
+    """4 of 10 FLOPs a token are of experts that run for nothing: 3 tokens of prefill, and one step."""
+    work = replace(WORK, idle_flops=4.0)
+    assert prefill_flops(work, 1, 3) - prefill_flops(work, 1, 3, least=True) == 3 * 4
+    assert decode_flops(work, 2, 3) - decode_flops(work, 2, 3, least=True) == 2 * 4
+    assert bound(Point(1, 1, 2), True, work, Peaks(1.0, 1e9)).total_s == 108 + 110
 
 
 def test_the_mean_step_is_that_of_all_further_tokens() -> None:
