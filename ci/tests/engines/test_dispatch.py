@@ -14,12 +14,19 @@ from fixtures.core.cost.stored_counts import find_counts
 from fixtures.core.spec.case import Case, EngineSpec, ModelSpec, Point
 from fixtures.core.spec.library import hardware, model, names
 from fixtures.engines.counting import recount
-from fixtures.engines.counting.count import count_work
+from fixtures.engines.counting.count import CannotCount, count_work
 from fixtures.engines.counting.dispatch import count_dispatch
 
 LLAMA: dict[str, Any] = {
     "model_type": "llama", "vocab_size": 512, "hidden_size": 64, "intermediate_size": 96,
     "num_hidden_layers": 7, "num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": 16,
+}  # fmt: skip
+
+LATENT: dict[str, Any] = {
+    "model_type": "deepseek_v3", "vocab_size": 512, "hidden_size": 64, "intermediate_size": 96,
+    "num_attention_heads": 4, "num_key_value_heads": 4, "q_lora_rank": 24, "kv_lora_rank": 16,
+    "qk_nope_head_dim": 12, "qk_rope_head_dim": 8, "v_head_dim": 20, "moe_intermediate_size": 32,
+    "n_routed_experts": 4, "num_experts_per_tok": 2, "n_group": 1, "topk_group": 1,
 }  # fmt: skip
 
 
@@ -66,6 +73,14 @@ def test_without_a_cache_nothing_grows_with_it() -> None:
     assert counted(LLAMA, use_cache=False).kappa == 0
 
 
+def test_a_cut_has_the_layers_of_the_whole() -> None:
+    """With the first of three layers dense it has not; all dense, or none, they are alike."""
+    few = {**LATENT, "num_hidden_layers": 3}
+    with pytest.raises(CannotCount, match="its layers are of 2 kinds, so a cut has other layers"):
+        counted({**few, "first_k_dense_replace": 1})
+    assert counted({**few, "first_k_dense_replace": 3}).ops < counted({**few, "first_k_dense_replace": 0}).ops
+
+
 @pytest.mark.parametrize("name", [name for name in names("models") if name not in NOT_COUNTED])
 def test_every_counted_model_of_the_library_has_its_operators_counted(name: str) -> None:
     """As many a layer as an operator trace has: 20 to 200, and fewer outside of the layers than in them.
@@ -76,7 +91,8 @@ def test_every_counted_model_of_the_library_has_its_operators_counted(name: str)
     assert stored["hf"] is not None
     assert all(stored.values()) or "published" in entries(name)
     for counts in filter(None, stored.values()):
-        if model(name).architecture.get("first_k_dense_replace"):  # a cut to few layers has other layers
+        of: dict[str, Any] = model(name).architecture
+        if of.get("first_k_dense_replace") or len(set(of.get("mlp_layer_types", ()))) > 1:  # kinds of layers
             assert counts.dispatch is None
             continue
         assert counts.dispatch is not None
