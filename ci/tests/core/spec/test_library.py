@@ -131,7 +131,7 @@ def test_a_models_cache_holds_a_key_and_a_value_of_every_key_value_head(name: st
     of: dict[str, Any] = library.model(name).architecture
     if "kv_lora_rank" in of:
         values = of["num_hidden_layers"] * (of["kv_lora_rank"] + of["qk_rope_head_dim"])
-        assert library.model(name).kv_values_per_token == values
+        assert library.model(name).kv_values_per_token == values + keys_of_indexers(of)
         return
     if of["model_type"] == "mpt":
         layers, heads, size = of["n_layers"], of["n_heads"], of["d_model"] // of["n_heads"]
@@ -141,14 +141,24 @@ def test_a_models_cache_holds_a_key_and_a_value_of_every_key_value_head(name: st
         size = of.get("head_dim", of["hidden_size"] // queries)
     kinds = kinds_of_layers(of) or ["full_attention"] * layers
     full = of.get("num_global_key_value_heads", heads) * of.get("global_head_dim", size)
-    values = {"full_attention": full, "attention": full, "sliding_attention": heads * size}
-    assert library.model(name).kv_values_per_token == 2 * sum(values.get(kind, 0) for kind in kinds)
+    values = {"full_attention": full, "attention": full, "sliding_attention": heads * size, "minimax_m3_sparse": full}
+    assert library.model(name).kv_values_per_token == (
+        2 * sum(values.get(kind, 0) for kind in kinds) + keys_of_indexers(of)
+    )
 
 
 def kinds_of_layers(architecture: dict[str, Any]) -> list[str]:
     """One after another; empty where they are alike."""
     kinds: list[str] = architecture.get("layer_types", architecture.get("layers_block_type", []))
     return kinds
+
+
+def keys_of_indexers(architecture: dict[str, Any]) -> int:
+    """Their values a token, over all layers that have an indexer."""
+    layers = architecture.get("num_hidden_layers", 0)
+    kinds = architecture.get("indexer_types") or architecture.get("layer_types") or ["full"] * layers
+    having = sum(kind in ("full", "minimax_m3_sparse") for kind in kinds)
+    return having * int(architecture.get("index_head_dim", 0))
 
 
 @pytest.mark.slow
@@ -164,8 +174,14 @@ def test_a_models_parameters_are_those_that_transformers_builds(name: str) -> No
     assert sum(weight.numel() for weight in built.parameters()) == library.model(name).parameters
 
 
+def has_plain_cache(name: str) -> bool:
+    """Whether two layers of the model keep what each layer does; those with indexers are counted whole."""
+    model = library.model(name)
+    return model.kv_values_per_token is not None and "index_head_dim" not in model.architecture
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in MODELS if library.model(name).kv_values_per_token])
+@pytest.mark.parametrize("name", [name for name in MODELS if has_plain_cache(name)])
 def test_a_models_cache_is_as_large_as_the_one_that_transformers_fills(name: str) -> None:
     """2 sequences of 5 tokens on the meta device, counted off the cache's tensors.
 
