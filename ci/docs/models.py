@@ -28,7 +28,6 @@ NOT_COUNTED = {
         "layers with windows have heads of another size than those without",
     ),
     "glm5_2": ("an indexer chooses what a layer reads", "a layer of indexed_attention"),
-    "minimax_m3": ("an indexer chooses what a layer reads", "a layer of minimax_m3_sparse"),
 }
 
 

@@ -35,9 +35,17 @@ MODELS: dict[str, dict[str, Any]] = {
         **SMALL, "model_type": "llama4_text", "num_hidden_layers": 4, "intermediate_size_mlp": 64,
         "num_experts_per_tok": 1, "interleave_moe_layer_step": 1, "attention_chunk_size": 8,
     },
+    "minimax_m3": {
+        **SMALL, "model_type": "minimax_m3_vl_text", "num_hidden_layers": 3, "num_experts_per_tok": 2,
+        "dense_intermediate_size": 64, "shared_intermediate_size": 32, "rotary_dim": 8,
+        "mlp_layer_types": ["dense", "sparse", "sparse"],
+        "layer_types": ["full_attention", "minimax_m3_sparse", "minimax_m3_sparse"],
+        "index_n_heads": 2, "index_head_dim": 16, "index_block_size": 4, "index_topk_blocks": 2,
+        "index_local_blocks": 1,
+    },
 }  # fmt: skip
-# fp32: keys and values of two heads of 16
-KEYS_AND_VALUES = 2 * 2 * 16 * 4
+# fp32: keys and values of two heads of 16, an indexer's key of 16
+KEYS_AND_VALUES, INDEXER = 2 * 2 * 16 * 4, 16 * 4
 
 
 @cache
@@ -56,6 +64,11 @@ def case(architecture: dict[str, Any]) -> Case:
     ("name", "caches", "pair_flops"),
     [
         ("llama4", (Cache(3, KEYS_AND_VALUES, 0, 8, 1, 8), Cache(1, KEYS_AND_VALUES)), ()),
+        (
+            "minimax_m3",  # scores and values of 4 heads of 16; scores of an indexer's 2 heads of 16
+            (Cache(1, KEYS_AND_VALUES), Cache(2, KEYS_AND_VALUES, chosen=2, block=4), Cache(2, INDEXER)),
+            (256, 2 * 256, 2 * 2 * 2 * 16),
+        ),
     ],
 )
 def test_caches_and_pairs_are_those_counted_by_hand(
@@ -123,6 +136,7 @@ def test_a_layer_that_chooses_in_an_unknown_way_says_so() -> None:
 PEAKS: dict[str, dict[str, Any]] = {
     "deepseek_v3": {**LATENT, "model_type": "deepseek_v3"},
     "llama4": {**MODELS["llama4"], "attention_chunk_size": 64},
+    "minimax_m3": {**MODELS["minimax_m3"], "index_block_size": 32},
 }
 
 

@@ -141,7 +141,12 @@ def test_a_models_cache_holds_a_key_and_a_value_of_every_key_value_head(name: st
         size = of.get("head_dim", of["hidden_size"] // queries)
     kinds = kinds_of_layers(of) or ["full_attention"] * layers
     full = of.get("num_global_key_value_heads", heads) * of.get("global_head_dim", size)
-    values = {"full_attention": full, "attention": full, "sliding_attention": heads * size, "minimax_m3_sparse": full}
+    values = {
+        "full_attention": full,
+        "attention": full,
+        "sliding_attention": heads * size,
+        "minimax_m3_sparse": full,
+    }
     assert library.model(name).kv_values_per_token == (
         2 * sum(values.get(kind, 0) for kind in kinds) + keys_of_indexers(of)
     )
