@@ -23,10 +23,6 @@ PART = Marked("models", "ci.docs.models")
 NOT_COUNTED = {
     "deepseek_v32": ("an indexer chooses what a layer reads", "a layer of indexed_attention"),
     "deepseek_v4_flash": ("its cache is compressed", "a layer of compressed_sparse_attention"),
-    "gemma4_31b": (
-        "a pair of positions costs more in its full layers than in its windows",
-        "layers with windows have heads of another size than those without",
-    ),
     "glm5_2": ("an indexer chooses what a layer reads", "a layer of indexed_attention"),
 }
 
