@@ -81,6 +81,14 @@ def test_a_cut_has_the_layers_of_the_whole() -> None:
     assert counted({**few, "first_k_dense_replace": 3}).ops < counted({**few, "first_k_dense_replace": 0}).ops
 
 
+def has_kinds_of_layers(architecture: dict[str, Any]) -> bool:
+    """Whether a cut to few layers has other layers than the whole."""
+    kinds = {*architecture.get("layers_block_type", ()), *architecture.get("layer_types", ())}
+    with_experts = set(architecture.get("mlp_layer_types", ()))
+    dense_first = {"first_k_dense_replace", "global_head_dim"} & {k for k, v in architecture.items() if v}
+    return bool(dense_first or len(with_experts) > 1 or kinds & {"linear_attention", "mamba"})
+
+
 @pytest.mark.parametrize("name", [name for name in names("models") if name not in NOT_COUNTED])
 def test_every_counted_model_of_the_library_has_its_operators_counted(name: str) -> None:
     """As many a layer as an operator trace has: 20 to 200, and fewer outside of the layers than in them.
@@ -91,8 +99,7 @@ def test_every_counted_model_of_the_library_has_its_operators_counted(name: str)
     assert stored["hf"] is not None
     assert all(stored.values()) or "published" in entries(name)
     for counts in filter(None, stored.values()):
-        of: dict[str, Any] = model(name).architecture
-        if of.get("first_k_dense_replace") or len(set(of.get("mlp_layer_types", ()))) > 1:  # kinds of layers
+        if has_kinds_of_layers(dict(model(name).architecture)):
             assert counts.dispatch is None
             continue
         assert counts.dispatch is not None
