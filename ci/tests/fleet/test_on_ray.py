@@ -1,0 +1,423 @@
+"""What becomes of a run on a real Ray cluster when nodes, shards and drivers fail; one cluster for all."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from ci.tests.conftest import ROOT, histories, write_suite
+from ci.tests.fleet.test_on import fields
+from fixtures.fleet import on_ray, shard
+from fixtures.fleet.place import Shard
+
+pytest_plugins = ["pytester"]
+
+OPTIONS = ("benchmarks", "--benchmark-only", "--suite", "suite.yaml", "--wait-device", "600")
+MARK = "INFERENCE_TEST_CLUSTER"  # in the environment of all processes that a test starts
+LONGEST_S = 180.0
+
+# In a shard, the first call of a case notes it, and does once what a file says that is named after it.
+FAULTS = """
+import os, pathlib, sys, time
+
+HERE = pathlib.Path(__file__).parent
+generate = FakeEngine.generate
+
+
+def failing(self, work):
+    name = f"{self.name}_b{work[0]}"
+    if self._calls() == 0:
+        with (HERE / "ran").open("a") as ran:
+            ran.write(name + "\\n")
+        fault = HERE / f"fault_{name}"
+        if "--as-shard" in sys.argv and fault.exists():
+            text = fault.read_bytes()
+            fault.rename(HERE / f"at_{name}")
+            while text == b"wait" and not (HERE / f"go_{name}").exists():
+                time.sleep(0.02)
+            if text != b"wait":
+                with open(sys.argv[sys.argv.index("--as-shard") + 1], "ab") as journal:
+                    journal.write(text)
+                os._exit(0)
+    return generate(self, work)
+
+
+FakeEngine.generate = failing
+"""
+
+
+def marked(mark: str) -> list[psutil.Process]:
+    """The processes with this mark in their environment."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def until(holds: Callable[[], Any], what: str) -> Any:
+    """What it gives once that is true."""
+    end_s = time.monotonic() + LONGEST_S
+    while not (value := holds()):
+        assert time.monotonic() < end_s, f"never: {what}"
+        time.sleep(0.05)
+    return value
+
+
+@contextlib.contextmanager
+def ending(mark: str) -> Iterator[None]:
+    """Kill what is left of a test's processes, which is an error."""
+    try:
+        yield
+    finally:
+        end_s = time.monotonic() + 15
+        while (left := marked(mark)) and time.monotonic() < end_s:
+            time.sleep(0.1)
+        for process in left:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+    assert not left
+
+
+class Served:
+    """The cluster, and the process that holds it."""
+
+    def __init__(self, nodes: int, mark: str) -> None:
+        self.environ = os.environ | {
+            MARK: mark,
+            "RAY_health_check_initial_delay_ms": "0",  # a dead node is known to be dead in seconds
+            "RAY_health_check_period_ms": "300",
+            "RAY_health_check_failure_threshold": "3",
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "ci.tests.fleet.served", str(nodes)],
+            cwd=ROOT,
+            env=self.environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        told = self._answer()
+        self.raylets: dict[str, int] = told["raylets"]
+        self.place = f"ray://{told['address']}"
+        self.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": told["token"]}
+
+    def _answer(self) -> Any:
+        assert self._process.stdout is not None
+        return json.loads(self._process.stdout.readline())
+
+    def ask(self, line: str) -> None:
+        """Have it done."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+        self.raylets = self._answer()
+
+    def close(self) -> None:
+        """In order, or else at once: the cluster ends with its process."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(20)
+        finally:
+            self._process.kill()
+            self._process.wait()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Served]:
+    """Two nodes on loopback."""
+    mark = uuid.uuid4().hex
+    with ending(mark):
+        served = Served(2, mark)
+        with contextlib.closing(served):
+            yield served
+
+
+class Project:
+    """A project whose cases fail as they are told to, and a session on the cluster."""
+
+    def __init__(self, path: Path, environ: dict[str, str], place: str) -> None:
+        self.path, self.place = path, place
+        names = [key for key in os.environ if key.startswith("INFERENCE_")]
+        self.environ = environ | {key: os.environ[key] for key in names}
+        self._sessions: list[subprocess.Popen[str]] = []
+
+    def fault(self, case: str, text: str | bytes = "wait") -> None:
+        """What the case's first call does: wait, or send the text and end with code 0."""
+        (self.path / f"fault_{case}").write_bytes(text.encode() if isinstance(text, str) else text)
+
+    def start(self, *arguments: str, **environ: str) -> subprocess.Popen[str]:
+        """A session."""
+        words = [sys.executable, "-P", "-m", "pytest", *OPTIONS, *arguments]
+        session = subprocess.Popen(
+            words,
+            cwd=self.path,
+            env=self.environ | environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._sessions.append(session)
+        return session
+
+    def reaches(self, case: str) -> None:
+        """Wait until a shard is in its fault."""
+        until((self.path / f"at_{case}").exists, f"{case} begins")
+
+    def takes(self, case: str) -> None:
+        """Wait until the driver has a case's record."""
+        name, _, batch = case.rpartition("_")
+        case_id = f"{name}-1xcpu-hf-{batch}-in4-out2"
+        until(lambda: any(line.get("case") == case_id for line in self.lines()), f"{case} is taken")
+
+    def goes_on(self, case: str) -> None:
+        """End its wait."""
+        (self.path / f"go_{case}").touch()
+
+    def lines(self) -> list[dict[str, Any]]:
+        """All complete lines of journals."""
+        files = sorted((self.path / ".benchmarks" / "journal").glob("*.jsonl"))
+        lines = [line for file in files for line in file.read_text().splitlines(keepends=True)]
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def shard_of(self, case: str) -> dict[str, Any]:
+        """The driver's last line about a shard with this case."""
+        name, _, batch = case.rpartition("_")
+        shards = [line for line in self.lines() if "shard" in line]
+        return next(
+            line for line in reversed(shards) if any(f"{name}-1xcpu-hf-{batch}-" in i for i in line["cases"])
+        )
+
+    def ran(self) -> Counter[str]:
+        """How often each case was begun."""
+        return Counter((self.path / "ran").read_text().split())
+
+    def close(self) -> None:
+        """End all sessions."""
+        for session in self._sessions:
+            session.kill()
+            session.wait()
+
+
+@pytest.fixture
+def project_there(faked: pytest.Pytester, cluster: Served) -> Iterator[Project]:
+    """A project of its own, which the nodes have too."""
+    conftest = faked.path / "conftest.py"
+    conftest.write_text(conftest.read_text() + FAULTS)
+    (faked.path / "fixtures").symlink_to(ROOT / "fixtures")
+    (faked.path / "ci").symlink_to(ROOT / "ci")
+    with contextlib.closing(Project(faked.path, cluster.environ, f"{cluster.place}{faked.path}")) as made:
+        yield made
+
+
+def ended(session: subprocess.Popen[str]) -> str:
+    """What a session says, after its end."""
+    return session.communicate(timeout=2 * LONGEST_S)[0]
+
+
+def by_case(history: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Records by model and batch size, such as m_b1."""
+    found = {}
+    for one in history["benchmarks"]:
+        model, _, _, batch, *_ = one["param"].split("-")
+        found[f"{model}_{batch}"] = one["extra_info"]
+    return found
+
+
+def is_as_here(there: dict[str, Any], here: dict[str, Any]) -> None:
+    """The same ids in the same order and the same fields, but for placements."""
+    assert [one["param"] for one in there["benchmarks"]] == [one["param"] for one in here["benchmarks"]]
+    assert list(there["failed"]) == list(here["failed"])
+    assert [one["case"]["id"] for one in there["outcomes"]] == [one["case"]["id"] for one in here["outcomes"]]
+    for one, other in zip(here["benchmarks"], there["benchmarks"], strict=True):
+        differs = fields(other["extra_info"]) ^ fields(one["extra_info"])
+        assert all(name.startswith(".placement") for name in differs), differs
+
+
+@pytest.mark.slow
+def test_a_node_that_dies_costs_one_case(project_there: Project, cluster: Served) -> None:
+    """Its raylet and workers are killed inside a case; the shard ends with them, and another node goes on."""
+    project = project_there
+    write_suite(project.path, "m", "crashes", batch_sizes=[1, 2, 3])
+    here = project.start()
+    ended(here)
+    for left in (project.path / "ran", *project.path.glob(".benchmarks/journal/*")):
+        left.unlink()
+    project.fault("m_b2")
+    session = project.start("--on", project.place)
+    project.reaches("m_b2")
+    project.takes("m_b1")
+    node = project.shard_of("m_b2")["node"]
+    raylet = psutil.Process(cluster.raylets[node])
+    workers = raylet.children()
+    shards = [process for worker in workers for process in worker.children()]
+    for process in (raylet, *workers):
+        process.kill()
+    told = ended(session)
+    assert (here.returncode, session.returncode) == (1, 1), told
+    assert not [process for process in shards if process.is_running()]
+    assert f"on {node} ended early: its node died" in told
+    assert f"warning: {node} is left out from here on: it is not up any more" in told
+    first, second = histories(project.path)
+    is_as_here(second, first)
+    placed = {case: record["placement"] for case, record in by_case(second).items()}
+    assert placed["m_b2"]["failed_tries"] == [f"{node}: its node died"]
+    assert {case: one["tries"] for case, one in placed.items()} == {"m_b1": 1, "m_b2": 2, "m_b3": 1}
+    assert placed["m_b1"]["node"] == node
+    assert placed["m_b2"]["node"] == placed["m_b3"]["node"] != node
+    ran = project.ran()
+    assert (ran["m_b2"], ran["m_b3"]) == (2, 1)
+    cluster.ask("add")
+
+
+@pytest.mark.slow
+def test_a_driver_that_is_killed_is_followed_by_another(project_there: Project) -> None:
+    """One shard has ended by then, one still runs: nothing is measured twice."""
+    project = project_there
+    write_suite(project.path, "m", "n", batch_sizes=[1, 2])
+    project.fault("m_b2")
+    project.fault("n_b2")
+    driver = project.start("--on", project.place)
+    case = until(
+        lambda: next((one for one in ("m_b2", "n_b2") if (project.path / f"at_{one}").exists()), None),
+        "a shard begins",
+    )
+    other = "n_b2" if case == "m_b2" else "m_b2"
+    project.takes(case.replace("b2", "b1"))
+    until(lambda: sum("shard" in line for line in project.lines()) == 2, "both shards are there")
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    project.goes_on(case)
+    project.reaches(other)  # the device is free again, so the first one has ended
+    session = project.start("--on", project.place, "--resume")
+    assert session.stdout is not None
+    told = "".join(iter(session.stdout.readline, "")) if session.poll() is not None else ""
+    for line in session.stdout:
+        told += line
+        if told.count("of the run that is resumed is still there") == 2:
+            break
+    project.goes_on(other)
+    told += ended(session)
+    assert session.returncode == 0, told
+    assert project.ran() == {"m_b1": 1, "m_b2": 1, "n_b1": 1, "n_b2": 1}
+    (history,) = histories(project.path)
+    assert sorted(by_case(history)) == ["m_b1", "m_b2", "n_b1", "n_b2"]
+    assert "1 of 4 cases are in it" in told
+
+
+@pytest.mark.slow
+def test_what_a_shard_cannot_be_trusted_with(project_there: Project, cluster: Served) -> None:
+    """It ends with code 0 too early, sends what is none of its business, or is preempted: one line each."""
+    project = project_there
+    write_suite(project.path, "lies", "shouts", "points", "floods", "is_preempted", batch_sizes=[1, 2])
+    project.fault("lies_b2", "")
+    project.fault("shouts_b2", '{"case": "\\u001b[2Jx"}\n{"case": "x\\u001b[2J", "failure": "\\u001b[31m"}\n')
+    project.fault("points_b2", '{"case": "../../etc/passwd", "failure": "x"}\n')
+    project.fault("floods_b2", b'{"case": "' + b"x" * (9 * 2**20) + b'"}\n')
+    project.fault("is_preempted_b2")
+    session = project.start("--on", project.place)
+    project.reaches("is_preempted_b2")
+    cluster.ask(f"preempt {project.shard_of('is_preempted_b2')['shard']}")
+    told = ended(session)
+    assert session.returncode == 0, told
+    assert "\x1b" not in told
+    (history,) = histories(project.path)
+    placed = {case: record["placement"] for case, record in by_case(history).items()}
+    assert len(placed) == 10
+    why = {
+        case: where["failed_tries"][0].partition(": ")[2]
+        for case, where in placed.items()
+        if where["tries"] > 1
+    }
+    assert why == {
+        "lies_b2": "exit code 0, without entries of all its cases",
+        "shouts_b2": "a line is not an entry",
+        "points_b2": "it sends ../../etc/passwd, which is not its case",
+        "floods_b2": "a line is too long",
+        "is_preempted_b2": "it was preempted",
+    }
+    assert all(case.endswith("_b1") or project.ran()[case] == 2 for case in placed)
+
+
+@pytest.mark.slow
+def test_what_the_cluster_cannot_do_is_one_line(project_there: Project) -> None:
+    """A shape that no node has, a wrong token, a checkout that is not there, an address that nobody is at."""
+    project = project_there
+    write_suite(project.path, "m")
+    host = project.place.removesuffix(str(project.path))
+    for arguments, environ, line in (
+        (
+            ("--on", project.place, "--hardware", "8xh200_141gb"),
+            {},
+            "--hardware 8xh200_141gb: no node has it; there is ",
+        ),
+        (("--on", project.place), {"RAY_AUTH_TOKEN": "0" * 64}, "--on ray: no cluster answers ("),
+        (("--on", f"{host}/nowhere"), {}, "--on ray: no node can be probed; emulated-"),
+        (
+            ("--on", "ray://127.0.0.1:1"),
+            {},
+            "--on ray://127.0.0.1:1: it does not answer (Connection refused)",
+        ),
+    ):
+        session = project.start(*arguments, **environ)
+        told = ended(session)
+        assert session.returncode == pytest.ExitCode.USAGE_ERROR, told
+        (said,) = [one for one in told.splitlines() if one.startswith("ERROR: ")]
+        assert line in said
+        assert "Traceback" not in told
+
+
+@pytest.mark.slow
+def test_an_emulated_cluster_ends_with_its_driver(project_there: Project) -> None:
+    """Even if it is killed. It listens on loopback alone, with a token, and without a dashboard."""
+    project, mark = project_there, uuid.uuid4().hex
+    write_suite(project.path, "m", batch_sizes=[1, 2])
+    project.fault("m_b2")
+    with ending(mark):
+        names = [key for key in project.environ if key.startswith("RAY_AUTH")]
+        project.environ = {key: value for key, value in project.environ.items() if key not in names}
+        driver = project.start("--on", "ray", "--emulate", "1", **{MARK: mark})
+        project.reaches("m_b2")
+        processes = marked(mark)
+        for process in processes:
+            for socket in process.net_connections("inet"):
+                if socket.status == psutil.CONN_LISTEN:
+                    assert socket.laddr.ip in ("127.0.0.1", "::1", "::ffff:127.0.0.1"), process.cmdline()
+        of_ray = [process for process in processes if process.name() in ("raylet", "gcs_server")]
+        assert len(of_ray) == 3
+        assert {process.environ()["RAY_AUTH_MODE"] for process in of_ray} == {"token"}
+        assert {process.environ()["RAY_USAGE_STATS_ENABLED"] for process in of_ray} == {"0"}
+        commands = [" ".join(process.cmdline()) for process in processes]
+        assert all("--disable-frontend" in one for one in commands if "dashboard.py" in one)
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+
+
+def test_a_shard_that_nobody_asks_for_frees_its_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some time after its end: its process, its folder, then the actor."""
+    over = threading.Event()
+    monkeypatch.setattr(on_ray, "_KEPT_S", 0.0)
+    monkeypatch.setattr(os, "_exit", lambda _code: over.set())
+    monkeypatch.setattr(shard, "start", lambda *_told: subprocess.Popen(["true"], start_new_session=True))
+    actor = on_ray.OnNode(dataclasses.asdict(Shard("r-1", ("a",), 1, ("n1",))), None, {})
+    assert over.wait(10)
+    assert actor.read(0) == b""
+    assert actor.state()[:2] == (True, 0)
