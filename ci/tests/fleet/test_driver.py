@@ -180,6 +180,7 @@ def test_what_a_shard_sends_is_data() -> None:
         b"[" * 10**5 + b"\n": "not JSON",
         good.replace(b'"device": "cpu"', b'"device": "h200"'): "another model, device or engine",
         b'{"case": "\x1b[2J"}\n': "not JSON",
+        b'{"case": "\\u001b[2J"}\n': "not printable",
     }
     for line, why in odd.items():
         ids, stream = fed(header, line)
