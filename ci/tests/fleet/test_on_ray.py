@@ -265,7 +265,7 @@ def test_a_node_that_dies_costs_one_case(project_there: Project, cluster: Served
     session = project.start("--on", project.place)
     project.reaches("m_b2")
     project.takes("m_b1")
-    node = project.shard_of("m_b2")["node"]
+    node = project.shard_of("m_b2")["nodes"][0]
     raylet = psutil.Process(cluster.raylets[node])
     workers = raylet.children()
     shards = [process for worker in workers for process in worker.children()]
