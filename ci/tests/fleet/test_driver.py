@@ -79,6 +79,13 @@ def test_a_shard_that_fails_loses_nothing(fault: str) -> None:
         assert "without entries of all its cases" in where["failed_tries"][0]
 
 
+def test_a_case_that_another_shard_has_sent_is_done() -> None:
+    """As after a driver that was killed: it counts once, and is not tried again."""
+    place, done = simulated(1, 2, 1, finished={"m0-1xcpu-hf-b1-in4-out2"})
+    assert list(done.taken) == ["m0-1xcpu-hf-b2-in4-out2"]
+    assert (done.lost, place.submitted) == ({}, 2)  # a shard each, and no more
+
+
 def test_tries_are_bounded() -> None:
     """Every shard fails in its first case: each case is given up after three tries, and the run ends."""
     place, done = simulated(1, 2, 3, dict.fromkeys(range(1, 100), CRASHES))
