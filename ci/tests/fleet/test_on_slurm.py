@@ -149,6 +149,7 @@ def test_a_node_that_a_shard_holds_is_as_it_was_last_probed(slurm: Programs, tmp
     """No probe could start there before the shard is over; a node without a shard is probed anew."""
     slurm.says["srun"] = json.dumps(on_node.probe())
     (first,) = SlurmPlace({}, tmp_path).nodes()
+    assert "--cpus-per-task=2" in slurm.ran[-1]  # else it sees one core where Slurm binds tasks
     shard_in(tmp_path)
     slurm.says |= {"srun": InputError("Unable to allocate resources"), "squeue": "7|RUNNING|None\n"}
     (again,) = SlurmPlace({}, tmp_path).nodes()
