@@ -21,9 +21,7 @@ PART = Marked("models", "ci.docs.models")
 
 # Why a model of the library has no file in yamls/counts, and the counter's own words.
 NOT_COUNTED = {
-    "deepseek_v32": ("an indexer chooses what a layer reads", "a layer of indexed_attention"),
     "deepseek_v4_flash": ("its cache is compressed", "a layer of compressed_sparse_attention"),
-    "glm5_2": ("an indexer chooses what a layer reads", "a layer of indexed_attention"),
 }
 
 

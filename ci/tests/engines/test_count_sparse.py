@@ -30,6 +30,7 @@ LATENT: dict[str, Any] = {
     "qk_rope_head_dim": 8, "qk_nope_head_dim": 16, "v_head_dim": 16, "n_group": 1, "topk_group": 1,
     "first_k_dense_replace": 1,
 }  # fmt: skip
+INDEXED: dict[str, Any] = {**LATENT, "index_topk": 8, "index_head_dim": 16, "index_n_heads": 2}
 MODELS: dict[str, dict[str, Any]] = {
     "llama4": {
         **SMALL, "model_type": "llama4_text", "num_hidden_layers": 4, "intermediate_size_mlp": 64,
@@ -43,9 +44,11 @@ MODELS: dict[str, dict[str, Any]] = {
         "index_n_heads": 2, "index_head_dim": 16, "index_block_size": 4, "index_topk_blocks": 2,
         "index_local_blocks": 1,
     },
+    "deepseek_v32": {**INDEXED, "model_type": "deepseek_v32"},
+    "glm5_2": {**INDEXED, "model_type": "glm_moe_dsa", "indexer_types": ["full", "shared", "full"]},
 }  # fmt: skip
-# fp32: keys and values of two heads of 16, an indexer's key of 16
-KEYS_AND_VALUES, INDEXER = 2 * 2 * 16 * 4, 16 * 4
+# fp32: keys and values of two heads of 16, a latent of 32 and 8 of positions, an indexer's key of 16
+KEYS_AND_VALUES, LATENT_BYTES, INDEXER = 2 * 2 * 16 * 4, (32 + 8) * 4, 16 * 4
 
 
 @cache
@@ -68,6 +71,16 @@ def case(architecture: dict[str, Any]) -> Case:
             "minimax_m3",  # scores and values of 4 heads of 16; scores of an indexer's 2 heads of 16
             (Cache(1, KEYS_AND_VALUES), Cache(2, KEYS_AND_VALUES, chosen=2, block=4), Cache(2, INDEXER)),
             (256, 2 * 256, 2 * 2 * 2 * 16),
+        ),
+        (
+            "deepseek_v32",  # 4 heads of 16 + 8 and of 16; an indexer also sums its two heads' scores
+            (Cache(3, LATENT_BYTES, chosen=8), Cache(3, INDEXER)),
+            (3 * 2 * 4 * (24 + 16), 3 * (2 * 2 * 16 + 2 * 2)),
+        ),
+        (
+            "glm5_2",  # the layer in the middle takes what the indexer of the first one chose
+            (Cache(3, LATENT_BYTES, chosen=8), Cache(2, INDEXER)),
+            (3 * 2 * 4 * (24 + 16), 2 * (2 * 2 * 16 + 2 * 2)),
         ),
     ],
 )
@@ -136,6 +149,8 @@ def test_a_layer_that_chooses_in_an_unknown_way_says_so() -> None:
 PEAKS: dict[str, dict[str, Any]] = {
     "deepseek_v3": {**LATENT, "model_type": "deepseek_v3"},
     "llama4": {**MODELS["llama4"], "attention_chunk_size": 64},
+    "deepseek_v32": {**MODELS["deepseek_v32"], "index_topk": 32},
+    "glm5_2": {**MODELS["glm5_2"], "index_topk": 32},
     "minimax_m3": {**MODELS["minimax_m3"], "index_block_size": 32},
 }
 
