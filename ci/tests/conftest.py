@@ -15,6 +15,7 @@ import pytest
 import scipy.stats  # noqa: F401  pytester forgets what its runs import, and numpy cannot be imported twice
 
 from ci.tests.fake_engine import FAKE_KIND, FakeEngine, FakeWatch
+from ci.tests.warm import Warm
 from fixtures.core.spec.engine_kinds import KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,6 +65,14 @@ def no_xdist() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
         yield
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """A process that forks for the commands of tests."""
+    started = Warm()
+    yield started
+    started.close()
 
 
 @pytest.fixture(scope="session", autouse=True)
