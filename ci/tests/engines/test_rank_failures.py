@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 
 from ci.tests.conftest import histories
-from ci.tests.engines.test_ranks import TORCHRUN, cases_of, environment, has, tiny_suite
+from ci.tests.engines.test_ranks import LAUNCH, cases_of, environment, has, tiny_suite
+from ci.tests.warm import Warm, is_stand_in
 
 pytestmark = [
     pytest.mark.slow,
@@ -28,6 +29,7 @@ pytestmark = [
 ]
 pytest_plugins = ["pytester"]
 
+OPTIONS = ("--benchmark-only", "--suite", "suite.yaml")
 SHORT, LONG, HANGS, AFTER, LAST = (f"tiny-2xcpu-hf_tp-b1-in16-out{n}" for n in (8, 200, 201, 9, 202))
 
 WAIT_S = 400  # for what is sure to come, on however busy a machine
@@ -64,20 +66,27 @@ LiveLine.next_round, Processes.ask = noted, limited
 
 @dataclass
 class Session:
-    """A pytest that runs beside this test; its processes and those of its ranks bear a mark."""
+    """A pytest that runs beside this test; its processes and those of its ranks bear a mark.
+
+    With `warm` all of them but compilers start warm.
+    """
 
     folder: Path
+    warm: Warm | None = None
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
     process: subprocess.Popen[str] | None = None
     before: set[Path] = field(default_factory=lambda: segments())
 
-    def start(self, *arguments: str, command: tuple[str, ...] = (sys.executable, "-m"), **env: str) -> None:
+    def start(self, *arguments: str, launch: tuple[str, ...] = (), **env: str) -> None:
         """Start it; what it writes goes to `log`."""
         more = {"MARK": self.mark, "TMPDIR": str(self.folder / "tmp"), "PYTHONUNBUFFERED": "1", **env}
+        python = sys.executable
+        if self.warm is not None:
+            python, more = self.warm.python, {**more, **self.warm.environment}
         (self.folder / "tmp").mkdir(exist_ok=True)
         with (self.folder / "log").open("w") as log:
             self.process = subprocess.Popen(
-                [*command, "pytest", "benchmarks", "--benchmark-only", "--suite", "suite.yaml", *arguments],
+                [python, *launch, "-m", "pytest", "benchmarks", *OPTIONS, *arguments],
                 cwd=self.folder, env=environment(**more), stdout=log, stderr=subprocess.STDOUT, text=True,
                 preexec_fn=_hear_ctrl_c,
             )  # fmt: skip
@@ -114,19 +123,23 @@ class Session:
     def processes(self) -> list[int]:
         """Everything that is still there and bears the mark."""
         found = []
-        for path in Path("/proc").glob("[0-9]*/environ"):
+        for path in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                is_dead = "\nState:\tZ" in (path.parent / "status").read_text()
-                if f"MARK={self.mark}".encode() in path.read_bytes() and not is_dead:
-                    found.append(int(path.parent.name))
+                is_dead = "\nState:\tZ" in (path / "status").read_text()
+                if f"MARK={self.mark}".encode() in self.environ(int(path.name)) and not is_dead:
+                    found.append(int(path.name))
         return found
+
+    def environ(self, pid: int) -> bytes:
+        """The environment of a process, as in /proc; raises OSError where it has ended."""
+        return Path(f"/proc/{pid}/environ").read_bytes() if self.warm is None else self.warm.environ(pid)
 
     def rank(self, number: int) -> int:
         """The process of a rank."""
         for pid in self.processes():
             with suppress(OSError):
-                environ = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-                if f"RANK={number}".encode() in environ:
+                is_rank = f"RANK={number}".encode() in self.environ(pid).split(b"\0")
+                if is_rank and not is_stand_in(pid):
                     return pid
         raise AssertionError(f"there is no rank {number}")
 
@@ -152,11 +165,11 @@ def suite(folder: Path, output_lengths: list[int], **keys: Any) -> None:
 
 
 @pytest.fixture
-def session(project: pytest.Pytester) -> Iterator[Session]:
+def session(project: pytest.Pytester, warm: Warm) -> Iterator[Session]:
     """A session of three cases: a short one, one that takes some seconds in all, another short one."""
     suite(project.path, [8, 200, 9])
     note_rounds(project.path)
-    made = Session(project.path)
+    made = Session(project.path, warm)
     yield made
     if made.process is not None and made.process.poll() is None:
         made.process.kill()
@@ -281,7 +294,8 @@ def test_a_taken_port_fails_the_cases_that_need_it(project: pytest.Pytester, ses
 
 
 def test_a_rank_that_dies_at_its_start_fails_its_cases(project: pytest.Pytester, session: Session) -> None:
-    """By its exit code and its last line; a case on one device runs."""
+    """By its exit code and its last line; a case on one device runs. All are started by the real Python."""
+    session.warm = None
     tiny_suite(project.path, engines=["hf", "hf_tp"], rounds=1)
     broken = project.path / "broken"
     broken.mkdir()
@@ -345,18 +359,18 @@ def test_in_a_launched_session_a_failed_rank_ends_it_and_what_is_finished_stays(
     A later one goes on with it: rank 0 reads the journal, and no rank measures what is in it.
     """
     suite(session.folder, [8, 800, 9])
-    torchrun = (*TORCHRUN, "--nproc_per_node", "2", "--max_restarts", "0", "-m")
+    torchrun = (*LAUNCH, "--nproc_per_node", "2", "--max_restarts", "0")
     conftest = session.folder / "conftest.py"
     text = conftest.read_text()
     conftest.write_text(text + STARVES)
-    session.start("--rank-timeout=20", command=torchrun)
+    session.start("--rank-timeout=20", launch=torchrun)
     assert session.end() != 0
     conftest.write_text(text)
     assert "rank 1: " in session.log
     assert "no further case can run" in session.log
     (history,) = histories(session.folder)
     assert cases_of(history) == [SHORT]
-    session.start(TIMEOUT, "-k", "not out800", "--resume", command=torchrun)
+    session.start(TIMEOUT, "-k", "not out800", "--resume", launch=torchrun)
     assert session.end() == 0, session.log
     assert "1 of 2 cases are in it" in session.log
     assert "1 passed, 1 skipped" in session.log

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from ci.tests.conftest import ROOT, histories
+from ci.tests.warm import Warm
 
 pytestmark = [
     pytest.mark.slow,
@@ -32,7 +33,7 @@ TINY = {
         "max_position_embeddings": 1024,
     },
 }  # fmt: skip
-TORCHRUN = [sys.executable, "-P", "-m", "torch.distributed.run"]
+LAUNCH = ("-P", "-m", "torch.distributed.run")
 
 
 def has(package: str) -> bool:
@@ -82,13 +83,13 @@ def pytest_command(*more: str) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def findings() -> dict[str, Finding]:
+def findings(warm: Warm) -> dict[str, Finding]:
     """What `same_tokens` finds, by what it is about."""
     if not has("deepspeed"):
         pytest.skip("deepspeed is not installed")
     done = subprocess.run(
-        [*TORCHRUN, "--standalone", "--nproc-per-node", "2", "-m", "ci.tests.same_tokens"],
-        cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=600,
+        [warm.python, *LAUNCH, "--standalone", "--nproc-per-node", "2", "-m", "ci.tests.same_tokens"],
+        cwd=ROOT, env=environment(**warm.environment), capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
@@ -186,12 +187,14 @@ def check_threads(project: pytest.Pytester, by_rank: list[int]) -> None:
     assert [bench["extra_info"]["threads_by_rank"] for bench in history["benchmarks"]] == [by_rank] * 2
 
 
-def test_ranks_that_a_launcher_bound_to_cores_have_a_thread_for_each(project: pytest.Pytester) -> None:
+def test_ranks_that_a_launcher_bound_to_cores_have_a_thread_for_each(
+    project: pytest.Pytester, warm: Warm
+) -> None:
     """One core each; what they share out where they are not bound is looked at with the starters below."""
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("one core has no place for two ranks")
     tiny_suite(project.path)
-    assert as_slurm(project, bound=True).returncode == 0
+    assert as_slurm(project, warm, bound=True).returncode == 0
     check_threads(project, [1, 1])
 
 
@@ -211,7 +214,7 @@ def check_launched(
         assert max(shards["bytes_by_rank"]) < 0.7 * bench["extra_info"]["parameter_bytes"]
 
 
-def test_ranks_on_two_hosts_are_one_session(project: pytest.Pytester) -> None:
+def test_ranks_on_two_hosts_are_one_session(project: pytest.Pytester, warm: Warm) -> None:
     """Two launchers of one rank each, which know each other by address alone; both engines."""
     engines = ["hf_tp", "deepspeed"] if has("deepspeed") else ["hf_tp"]
     tiny_suite(project.path, engines=engines)
@@ -221,12 +224,14 @@ def test_ranks_on_two_hosts_are_one_session(project: pytest.Pytester) -> None:
     hosts = [
         subprocess.Popen(
             [
-                *TORCHRUN, "--nnodes=2", f"--node_rank={number}", "--nproc_per_node=1",
+                warm.python, *LAUNCH, "--nnodes=2", f"--node_rank={number}", "--nproc_per_node=1",
                 "--master_addr=127.0.0.1", f"--master_port={port}",
                 "-m", *pytest_command("-k", "2xcpu and b1"),
             ],
             cwd=project.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            env={**environment(), "INFERENCE_LOCK_FOLDER": str(project.path / f"locks_of_host_{number}")},
+            env=environment(
+                **warm.environment, INFERENCE_LOCK_FOLDER=str(project.path / f"locks_of_host_{number}")
+            ),
         )
         for number in range(2)
     ]  # fmt: skip
@@ -238,7 +243,9 @@ def test_ranks_on_two_hosts_are_one_session(project: pytest.Pytester) -> None:
 
 
 @pytest.mark.parametrize("starter", ["torchrun", "deepspeed", "slurm"])
-def test_whoever_starts_the_ranks_the_cases_are_the_same(project: pytest.Pytester, starter: str) -> None:
+def test_whoever_starts_the_ranks_the_cases_are_the_same(
+    project: pytest.Pytester, warm: Warm, starter: str
+) -> None:
     """torchrun, the deepspeed launcher; a step of Slurm by what srun sets; pytest itself in the test below.
 
     Slurm sets no number of threads: with all cores each, two ranks would be many times slower.
@@ -250,32 +257,39 @@ def test_whoever_starts_the_ranks_the_cases_are_the_same(project: pytest.Pyteste
         if not has("deepspeed"):
             pytest.skip("deepspeed is not installed")
         command = [
+            warm.python,
             str(Path(sys.executable).parent / "deepspeed"),
             "--num_accelerators",
             "2",
             "--no_local_rank",
         ]
-        env = {"DS_ACCELERATOR": "cpu", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        env = {
+            **warm.environment,
+            "DS_ACCELERATOR": "cpu",
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }
         check_launched(
             project, launched(project, [*command, "--module", *pytest_command("-k", "2xcpu")], **env)
         )
     elif starter == "torchrun":
-        command = [*TORCHRUN, "--nproc_per_node", "2", "-m", *pytest_command("-k", "2xcpu")]
-        check_launched(project, launched(project, command))
+        command = [warm.python, *LAUNCH, "--nproc_per_node", "2", "-m", *pytest_command("-k", "2xcpu")]
+        check_launched(project, launched(project, command, **warm.environment))
     else:
-        check_launched(project, as_slurm(project))
+        check_launched(project, as_slurm(project, warm))
         check_threads(project, [len(os.sched_getaffinity(0)) // 2] * 2)
 
 
-def as_slurm(project: pytest.Pytester, bound: bool = False) -> subprocess.CompletedProcess[str]:
+def as_slurm(project: pytest.Pytester, warm: Warm, bound: bool = False) -> subprocess.CompletedProcess[str]:
     """Two tasks of a step, with what srun sets for each; each may be bound to a core of its own."""
     cores = sorted(os.sched_getaffinity(0))
     step = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_TASKS_PER_NODE": "2", "SLURM_JOB_ID": str(os.getpid())}
     tasks = [
         subprocess.Popen(
-            [sys.executable, "-m", *pytest_command()],
+            [warm.python, "-m", *pytest_command()],
             cwd=project.path,
-            env=without_threads(environment(**step, SLURM_PROCID=str(rank), SLURM_LOCALID=str(rank))),
+            env=without_threads(
+                environment(**warm.environment, **step, SLURM_PROCID=str(rank), SLURM_LOCALID=str(rank))
+            ),
             preexec_fn=partial(os.sched_setaffinity, 0, {cores[rank]} if bound else cores),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -288,13 +302,13 @@ def as_slurm(project: pytest.Pytester, bound: bool = False) -> subprocess.Comple
     return subprocess.CompletedProcess("srun", max(codes), "".join(written), "")
 
 
-def test_one_session_has_the_curve_over_devices(project: pytest.Pytester) -> None:
+def test_one_session_has_the_curve_over_devices(project: pytest.Pytester, warm: Warm) -> None:
     """One device and two ranks that pytest starts; the speed-up is there, and what it is over."""
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("one core has no place for two ranks")
     tiny_suite(project.path, engines=["hf", "hf_tp"])
     chosen = ("--tables", "parallel", "-k", "hf-b1 or 2xcpu")
-    done = launched(project, [sys.executable, "-m", *pytest_command(*chosen)])
+    done = launched(project, [warm.python, "-m", *pytest_command(*chosen)], **warm.environment)
     check_launched(project, done, before=("tiny-1xcpu-hf-b1-in16-out8",))
     (history,) = histories(project.path)
     records = [bench["extra_info"] for bench in history["benchmarks"]]
@@ -317,7 +331,7 @@ def test_a_rank_holds_little_more_than_its_share(tmp_path: Path, weights: str) -
     # What is freed goes back at once, so that the peak is what is held and not what malloc keeps of it.
     env = environment(MALLOC_ARENA_MAX="1", MALLOC_MMAP_THRESHOLD_="65536")
     done = subprocess.run(
-        [*TORCHRUN, "--standalone", "--nproc-per-node", "2", *program],
+        [sys.executable, *LAUNCH, "--standalone", "--nproc-per-node", "2", *program],
         cwd=ROOT, env=env, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

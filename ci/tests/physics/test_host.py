@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ci.physics import processors, validate
 from ci.physics.__main__ import main
 from ci.physics.validate import Errors
 from ci.tests.conftest import ROOT
+from ci.tests.warm import Warm
 from fixtures.core.base.errors import InputError
 from fixtures.core.estimate.host_time import HostTime, read_host_time
 from fixtures.core.estimate.machine import never_seen, with_host
@@ -57,8 +59,13 @@ def test_a_process_that_fails_is_one_line(
 
 
 @pytest.mark.slow
-def test_this_machine_dispatches_an_operator_in_microseconds(tmp_path: Path) -> None:
+def test_this_machine_dispatches_an_operator_in_microseconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm: Warm
+) -> None:
     """Between 1 and 100 of its own time, whatever else runs."""
+    monkeypatch.setattr(sys, "executable", warm.python)
+    for name, value in warm.environment.items():
+        monkeypatch.setenv(name, value)
     assert main(["host", "--to", str(tmp_path / "host.json")]) == 0
     found = read_host_time(tmp_path / "host.json", "")
     assert 1e-6 < found.tau_s < 1e-4

@@ -13,6 +13,7 @@ import pytest
 
 from ci.setup import on_gpu
 from ci.tests.conftest import ROOT
+from ci.tests.warm import Warm
 
 SUITE = {
     "models": [
@@ -28,20 +29,22 @@ SUITE = {
 }  # fmt: skip
 
 
-def gpu(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+def gpu(*arguments: str, warm: Warm | None = None) -> subprocess.CompletedProcess[str]:
     """The command, with this Python as the one that has torch."""
-    environment = {**os.environ, "PYTHON": sys.executable, **env}
+    environment = {**os.environ, "PYTHON": sys.executable}
+    if warm is not None:
+        environment |= {"PYTHON": warm.python, **warm.environment}
     command = [str(ROOT / "ci" / "gpu"), *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
 @pytest.mark.slow
-def test_a_history_is_left_for_the_hardware(tmp_path: Path) -> None:
+def test_a_history_is_left_for_the_hardware(tmp_path: Path, warm: Warm) -> None:
     """The suite is measured, and its history lies in the folder of this machine."""
     (tmp_path / "tiny.yaml").write_text(json.dumps(SUITE))
     done = gpu(
         "--cpu", "--skip-tests", "--minutes", "2", "--suite", str(tmp_path / "tiny.yaml"),
-        "--histories", str(tmp_path / "histories"), "--", "--rounds", "2", "-k", "b2-",
+        "--histories", str(tmp_path / "histories"), "--", "--rounds", "2", "-k", "b2-", warm=warm,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     (history,) = tmp_path.glob("histories/1x*/tiny_*.json")
@@ -51,11 +54,11 @@ def test_a_history_is_left_for_the_hardware(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_without_a_gpu_it_says_so() -> None:
+def test_without_a_gpu_it_says_so(warm: Warm) -> None:
     """Exit code 3 and one line, before anything runs."""
     if on_gpu.has_gpu():
         pytest.skip("there is one here")
-    done = gpu("--minutes", "1")
+    done = gpu("--minutes", "1", warm=warm)
     assert done.returncode == on_gpu.MISSING
     assert done.stderr.strip().endswith("sees no GPU; add --cpu to measure on the CPU")
 

@@ -17,6 +17,7 @@ from ci.tests.conftest import histories, write_suite
 from ci.tests.engines.test_rank_failures import Session
 from ci.tests.engines.test_ranks import TINY
 from ci.tests.fake_engine import FakeEngine
+from ci.tests.warm import Warm
 from fixtures.core.base.errors import InputError
 from fixtures.core.cost.max_batch import CALLS, Search, file_of, find_kept, kept, key_of
 from fixtures.core.spec import library
@@ -276,7 +277,7 @@ resource.setrlimit(resource.RLIMIT_AS, (2800 * 2**20, 2800 * 2**20))
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="address space is limited as on Linux")
-def test_a_real_search_ends_at_what_the_address_space_allows(project: pytest.Pytester) -> None:
+def test_a_real_search_ends_at_what_the_address_space_allows(project: pytest.Pytester, warm: Warm) -> None:
     """2.8 GB, of which scores of eager attention take what there is: some dozen sequences of 512 tokens.
 
     In fp32, as bf16 takes minutes on a CPU that emulates it.
@@ -288,7 +289,7 @@ def test_a_real_search_ends_at_what_the_address_space_allows(project: pytest.Pyt
     (project.path / "suite.yaml").write_text(json.dumps({**suite, "warmup_rounds": 0}))
     conftest = project.path / "conftest.py"
     conftest.write_text(LIMIT + conftest.read_text())
-    session = Session(project.path)
+    session = Session(project.path, warm)
     session.start("-rs")
     assert session.end(limit_s=600) == 0, session.log
     (file,) = (project.path / ".benchmarks" / "largest").glob("*")

@@ -19,6 +19,7 @@ from ci.tests.conftest import histories, write_suite
 from ci.tests.engines.test_rank_failures import Session, try_all
 from ci.tests.engines.test_ranks import TINY
 from ci.tests.fake_engine import FAKE_KIND, FakeEngine
+from ci.tests.warm import Warm, is_stand_in
 from fixtures.core.cost.footprint import Footprint, Instant, Pass, Terms
 from fixtures.core.cost.memory import CPU_MARGIN_BYTES
 from fixtures.core.result.out_of_memory import needed_bytes, out_of_memory, ran_out_with_less
@@ -202,7 +203,9 @@ def test_a_model_is_gone_before_its_blocks_are_given_back(
 @pytest.mark.slow
 @pytest.mark.parametrize("predicted", [True, False], ids=["predicted", "met"])
 @pytest.mark.skipif(sys.platform != "linux", reason="address space is limited as on Linux")
-def test_a_real_model_that_runs_out_costs_its_case_alone(project: pytest.Pytester, predicted: bool) -> None:
+def test_a_real_model_that_runs_out_costs_its_case_alone(
+    project: pytest.Pytester, warm: Warm, predicted: bool
+) -> None:
     """512 MB of address space more than after the first case; scores of attention alone would take 2 GB.
 
     Where that is tried, the allocator's own error says so.
@@ -216,13 +219,13 @@ def test_a_real_model_that_runs_out_costs_its_case_alone(project: pytest.Pyteste
         "rounds": 1, "warmup_rounds": 0,
     }  # fmt: skip
     (project.path / "suite.yaml").write_text(json.dumps(suite))
-    session = Session(project.path)
+    session = Session(project.path, warm)
     session.start("-rs")
-    assert session.process is not None
     session.wait_for("case 1 of")
-    pages = int(Path(f"/proc/{session.process.pid}/statm").read_text().split()[0])
+    (pid,) = (one for one in session.processes() if not is_stand_in(one))
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
     limit = pages * os.sysconf("SC_PAGE_SIZE") + 512 * 2**20
-    resource.prlimit(session.process.pid, resource.RLIMIT_AS, (limit, limit))
+    resource.prlimit(pid, resource.RLIMIT_AS, (limit, limit))
     assert session.end() == 0, session.log
     assert "2 passed, 4 skipped" in session.log
     (history,) = histories(project.path)
