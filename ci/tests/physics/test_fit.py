@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from ci.physics import files, fitting, validate
+from ci.physics import files, fitting, processors, validate
 from ci.physics.__main__ import main
 from ci.physics.fitting import PRIORS, Form, fit, predicted
 from ci.physics.points import ELSEWHERE, PUBLISHED, elsewhere, published
@@ -127,8 +127,13 @@ def test_arguments_that_are_not_right(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 @pytest.mark.slow
-def test_a_new_fit_gives_the_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """All values of them; where one moved, it is named and the exit code is 1."""
+def test_a_new_fit_gives_the_files(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """All values of them; where one moved, it is named and the exit code is 1. It is fitted once for both."""
+    result, text = files.work_out(published(), elsewhere()), processors.text_of(processors.points())
+    monkeypatch.setattr(files, "work_out", lambda *_: result)
+    monkeypatch.setattr(processors, "text_of", lambda _: text)
     assert main(["fit", "--check"]) == 0
     assert "are what a new fit gives" in capsys.readouterr().out
     for file in FOLDER.glob("*.yaml"):
