@@ -16,6 +16,7 @@ import pytest
 from ci.docs.definitions import PART, README, table
 from ci.tests.conftest import ROOT
 from ci.tests.records import recorded
+from ci.tests.warm import Warm, stand_in
 from fixtures.core.base.text import significant
 from fixtures.core.fields import defined
 from fixtures.core.result.record import Record
@@ -51,6 +52,14 @@ SMALL = {
     "falcon125m": 512 * 96 + 2 * (96 * (96 + 2 * 8) + 96**2 + 8 * 96**2 + 2 * 96) + 2 * 96,
 }
 
+# By a real Python: each way to start is gone through as a user does, and `overhead` compares starts.
+REAL = (
+    'ci/bench -k "mpt125m and b1-" --rounds 3',
+    ".venv/bin/pytest benchmarks --benchmark-only -k mpt125m",
+    "ci/bench ci/overhead -k help",
+    "ci/test",
+)
+
 needs_environment = pytest.mark.skipif(
     not (ENVIRONMENT / "stamp").exists(), reason="the commands need the environment that ci/test makes"
 )
@@ -72,6 +81,19 @@ def shrink(file: Path, parameters: int) -> None:
     file.write_text(text, encoding="utf-8")
 
 
+def make_environment(venv: Path) -> None:
+    """This one, by links; its Python and the programs that it runs start warm."""
+    (venv / "bin").mkdir(parents=True)
+    for path in [*ENVIRONMENT.iterdir(), *(ENVIRONMENT / "bin").iterdir()]:
+        if path.name not in ("bin", "python", "pytest", "torchrun"):
+            (venv / path.relative_to(ENVIRONMENT)).symlink_to(path)
+    python = stand_in(venv / "bin" / "python")
+    for name in ("pytest", "torchrun"):
+        _, rest = (ENVIRONMENT / "bin" / name).read_text(encoding="utf-8").split("\n", 1)
+        (venv / "bin" / name).write_text(f"#!{python}\n{rest}", encoding="utf-8")
+        (venv / "bin" / name).chmod(0o755)
+
+
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project as a new user has it, with this one's environment, the READMEs' files and a checkpoint."""
@@ -82,7 +104,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ".git", ".venv*", ".*_cache", ".benchmarks", ".hypothesis", "__pycache__"
     )
     shutil.copytree(ROOT, folder, ignore=ignored)
-    (folder / ".venv").symlink_to(ENVIRONMENT)
+    make_environment(folder / ".venv")
     for name, text in FILES:
         (folder / name).write_text(text, encoding="utf-8")
     ranks = folder / "yamls" / "suites" / "ranks.yaml"
@@ -107,7 +129,7 @@ def test_there_are_commands_and_files() -> None:
 @needs_environment
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_works(command: str, copy: Path) -> None:
+def test_every_command_works(command: str, copy: Path, warm: Warm) -> None:
     """With fewer rounds, and the tests' own command without running them within themselves."""
     told, expected = command, 0
     if command == "ci/test":
@@ -118,7 +140,8 @@ def test_every_command_works(command: str, copy: Path) -> None:
         expected = 2
     # the copy's small models are none that parameters were fitted to
     folder = ROOT if command.endswith("ci.physics fit --check") else copy
-    env = {**os.environ, "PYTEST_ADDOPTS": QUICK, "PYTHON": sys.executable}
+    starts = {} if command in REAL else warm.environment
+    env = {**os.environ, **starts, "PYTEST_ADDOPTS": QUICK, "PYTHON": sys.executable}
     done = subprocess.run(told, shell=True, cwd=folder, env=env, capture_output=True, text=True)
     assert done.returncode == expected, done.stdout + done.stderr
     if "--plan" in told:
