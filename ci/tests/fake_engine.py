@@ -205,6 +205,9 @@ class FakeEngine:
             return [self._token_s[0] / 2, *self._token_s[1:]]
         return self._token_s
 
+    def sequence_token_s(self, work: Any) -> None:
+        """All sequences have the moments of `token_s`."""
+
     def communication(self, work: Any) -> None:
         """It has nobody to talk to."""
 
