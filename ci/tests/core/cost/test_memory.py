@@ -38,7 +38,7 @@ from fixtures.core.cost.memory import (
 from fixtures.core.cost.stored_counts import Counts, architecture_key, find_counts, variant_key
 from fixtures.core.spec import library
 from fixtures.core.spec.case import Case, EngineSpec, HardwareSpec, ModelSpec, Point
-from fixtures.core.spec.engine_kinds import KINDS, WeightFormat
+from fixtures.core.spec.engine_kinds import KINDS, PAGE, WeightFormat
 
 NOTHING = Terms()
 # 1000 bytes of weights, 100 of them a tied embedding; 3 layers of 10 bytes a token, 2 with a window of 5
@@ -466,3 +466,27 @@ def test_mpt30b_does_not_fit_on_one_a100_of_40_gb() -> None:
     room = room_bytes(library.hardware("a100_40gb"), 1)
     assert room is not None
     assert predict(Point(1, 1, 1), footprint_of("mpt30b", "hf_eager"), "gpu").short_in(room) == LOAD
+
+
+def test_a_static_cache_has_its_last_length_from_the_start() -> None:
+    """B=2, T=10, N=3: room for 13 tokens, 2 * (13*10 + 2*4*10) = 420 bytes, in both phases."""
+    found = predict(Point(2, 10, 3), TOY, "gpu", engine_kind="hf_compiled")
+    assert found.cache_bytes == 420
+    assert found.prefill_bytes == 1000 + 420 + 1820 + GPU_MARGIN_BYTES
+    assert found.decode_bytes == 1000 + 420 + 688 + GPU_MARGIN_BYTES
+
+
+def test_a_cache_in_pages_has_a_pool_and_a_mask_of_all_positions() -> None:
+    """Of 10 and 6 tokens, N=3: a page of 256 each and two more, 4 * 256 * 30 bytes.
+
+    A mask of 4 bytes for 16 positions by 512 of the pages and 16, for each of two kinds of layers; 7 bytes of
+    repeated keys and values a position. First pass, as of one sequence of 16 tokens with the logits of
+    two: 7 + 256 + 2 + 320 + 768 = 1353 against 2 * 800 + 116. Step: 2 * 304, and 17 bytes for 20 tokens.
+    """
+    footprint = replace(TOY, mask_bytes=5, repeated_bytes=7)
+    found = predict(Point(2, 10, 3, (10, 6)), footprint, "gpu", engine_kind="hf_paged")
+    mask = 2 * 4 * 16 * (512 + 16)
+    assert found.cache_bytes == 4 * PAGE * 30 == 30720
+    assert found.prefill_bytes == 1000 + 30720 + mask + 1716 + 16 * 7 + GPU_MARGIN_BYTES
+    assert found.decode_bytes == 1000 + 30720 + mask + 608 + 20 * 17 + GPU_MARGIN_BYTES
+    assert predict(Point(2, 10, 1), footprint, "gpu", engine_kind="hf_paged").decode_bytes is None
