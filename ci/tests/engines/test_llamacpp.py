@@ -177,9 +177,15 @@ def test_models_of_the_library_are_taken(name: str) -> None:
 @needs_cyllama
 @pytest.mark.parametrize(
     ("shape", "due"),
-    [((1, 10, 12), (10, 11)), ((2, 10, 12), (42, 1)), ((1, 1, 3), (1, 3)), ((1, 5, 1), (5, 1))],
+    [
+        (((10,), 12), (10, 11)),
+        (((10, 10), 12), (42, 1)),
+        (((7, 40, 19), 6), (81, 1)),
+        (((1,), 3), (1, 3)),
+        (((5,), 1), (5, 1)),
+    ],
 )
-def test_the_counters_of_positions(shape: tuple[int, int, int], due: tuple[int, int]) -> None:
+def test_the_counters_of_positions(shape: tuple[tuple[int, ...], int], due: tuple[int, int]) -> None:
     """Passes over one position and over more are counted apart, and each counter begins at 1."""
     from fixtures.engines.llamacpp.engine import positions_due
 

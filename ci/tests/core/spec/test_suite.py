@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fixtures.core.base.errors import InputError
@@ -12,6 +14,7 @@ from fixtures.core.result.record_case import RecordedCase
 from fixtures.core.spec import library
 from fixtures.core.spec.case import EngineSpec, ModelSpec
 from fixtures.core.spec.devices.machine import Machine
+from fixtures.core.spec.engine_kinds import KINDS, Ragged
 from fixtures.core.spec.suite import MAX, Protocol, Selector, Suite, read_suite
 from fixtures.engines import why_not
 from fixtures.measure.prompts import make_prompts
@@ -277,7 +280,7 @@ def ragged(batches: str, inputs: str) -> Suite:
     return read(f"models: [llama125m]\nengines: [hf, hf_paged, hf_compiled]\nsweeps: [{sweep}]")
 
 
-def test_a_batch_may_have_several_input_lengths() -> None:
+def test_a_batch_may_have_several_input_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its id has all of them, in one field; its sequences take them in turn; equal batches are as before."""
     selection = expand(ragged("[2, 4]", "[[128, 16], 16]"), Machine(library.hardware("cpu"), 1))
     assert [case.id.partition("hf-")[2] for case in selection.cases if case.engine.name == "hf"] == [
@@ -292,6 +295,7 @@ def test_a_batch_may_have_several_input_lengths() -> None:
     assert make_prompts(case.point, 100, 1) == make_prompts(case.point, 100, 1)
     plain = RecordedCase.of(selection.cases[2])
     assert (plain.input_text, plain.is_ragged, "input_lens" in plain.as_dict()) == ("16", False, False)
+    monkeypatch.setitem(KINDS, "hf_compiled", replace(KINDS["hf_compiled"], ragged=Ragged.NOT))
     reasons = {case.engine.name: why_not(case) for case in selection.cases if case.point.ragged}
     assert reasons["hf"] is None
     assert reasons["hf_paged"] is None
