@@ -102,7 +102,11 @@ class Estimator:
         """
         key = (case.hardware.name, case.engine.kind)
         if key not in self._known:
-            here = [sample for sample in self.of_device(key[0]) if sample.record.case.engine.kind == key[1]]
+            here = [
+                sample
+                for sample in self.of_device(key[0])
+                if sample.record.case.engine.kind == key[1] and not sample.point.ragged
+            ]
             own = [sample for sample in here if sample.source != PUBLISHED]
             measured = tuple(Measured(sample.model, sample.devices, sample.point) for sample in own or here)
             machine = None

@@ -20,6 +20,7 @@ from fixtures.core.base.columns import markdown
 from fixtures.core.base.text import gigabytes, significant
 from fixtures.core.fields import at
 from fixtures.core.result.record import Record
+from fixtures.core.spec.engine_kinds import KINDS, Ragged
 
 _CASE = ("model", "hardware", "batch", "in", "out")
 _COMPILED_S, _FORMAT_BYTES = at("compiled.seconds"), at("weight_format.bytes")
@@ -37,6 +38,7 @@ def comparison(samples: Sequence[Sample], base: str = BASE) -> str:
     parts = [
         _table(f"Latency of {base} / latency of the engine: above 1 is faster", rows, engines, _gain(base)),
         _notes(rows, base),
+        _padding(rows),
         _table(
             "% of limit: the least time for the engine's own bytes / its latency", rows, engines, _of(_limit)
         ),
@@ -49,7 +51,7 @@ def comparison(samples: Sequence[Sample], base: str = BASE) -> str:
 def _table(title: str, rows: Sequence[Row], engines: Sequence[str], cell: Callable[[Row, str], str]) -> str:
     lines = [(*_CASE, *engines)]
     for row in rows:
-        numbers = map(str, (row.batch_size, row.input_len, row.output_len))
+        numbers = map(str, (row.batch_size, row.input_text, row.output_len))
         lines.append((*map(escaped, (row.model, row.hardware)), *numbers, *(cell(row, e) for e in engines)))
     return "\n".join([f"{title}\n", *markdown(lines, right=range(2, len(lines[0])))]) + "\n"
 
@@ -89,6 +91,29 @@ def _notes(rows: Sequence[Row], base: str) -> str:
             f"differs from process to process is not in them. {LEAST_RUNS} runs with both give intervals "
             "over processes: `python -m ci.report.turns` measures them.\n"
         )
+    )
+
+
+def _padding(rows: Sequence[Row]) -> str:
+    """What padding computes of ragged batches, and which engines do not pad; empty without such batches."""
+    ragged = [row for row in rows if "_" in row.input_text]
+    if not ragged:
+        return ""
+    ways: dict[Ragged, dict[str, None]] = {}
+    times: dict[str, float] = {}
+    for row in ragged:
+        for engine, sample in row.samples.items():
+            lengths = sample.point.ragged
+            times[row.input_text] = max(lengths) * len(lengths) / sum(lengths)
+            kind = KINDS.get(sample.record.case.engine.kind)
+            if kind is not None:
+                ways.setdefault(kind.ragged, {})[engine] = None
+    padded, own = (", ".join(sorted(ways.get(way, ()))) for way in (Ragged.PADDED, Ragged.UNPADDED))
+    more = ", ".join(f"{text}: {value:.2f}" for text, value in times.items())
+    return (
+        "Sequences of different input lengths, padded to the longest, have more prompt positions "
+        f"({more} times as many). These engines pad: {padded or 'none'}. These do not: {own or 'none'}; "
+        "their ratio to an engine that pads is what that is worth.\n"
     )
 
 

@@ -69,7 +69,7 @@ def _cells(sample: Sample) -> list[str]:
     written = ["" if value is None else field.written(value) for field, value in values]
     if sample.latency_s is None:
         written[0] = "out of memory"
-    numbers = map(str, (point.batch_size, point.input_len, point.output_len, point.depth))
+    numbers = map(str, (point.batch_size, point.input_text, point.output_len, point.depth))
     return [*map(escaped, (sample.model, sample.hardware, sample.engine)), *numbers, *written, sample.source]
 
 

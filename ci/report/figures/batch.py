@@ -105,15 +105,15 @@ def _at_batch(point: Point, latency_s: float) -> tuple[float, float]:
 _ALONG = Along("batch_size", _at_batch)
 
 
-def _place(sample: Sample) -> tuple[str, str, int, int]:
-    return sample.model, sample.kind, sample.point.input_len, sample.point.output_len
+def _place(sample: Sample) -> tuple[str, str, str, int]:
+    return sample.model, sample.kind, sample.point.input_text, sample.point.output_len
 
 
-def _curve(sample: Sample) -> tuple[str, str, str, int, int]:
-    return sample.model, sample.hardware, sample.engine, sample.point.input_len, sample.point.batch_size
+def _curve(sample: Sample) -> tuple[str, str, str, str, int]:
+    return sample.model, sample.hardware, sample.engine, sample.point.input_text, sample.point.batch_size
 
 
-def _over_length(samples: Sequence[Sample]) -> set[tuple[str, str, str, int, int]]:
+def _over_length(samples: Sequence[Sample]) -> set[tuple[str, str, str, str, int]]:
     """Machines and batches that have two output lengths or more."""
     lengths = grouped(samples, _curve)
     return {key for key, group in lengths.items() if len({sample.point.output_len for sample in group}) > 1}

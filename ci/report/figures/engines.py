@@ -29,7 +29,7 @@ _NOTES = {
 
 def figures(cases: Cases) -> Iterator[Figure]:
     """A figure for each model, machine and pair of lengths that the base engine and another one ran."""
-    groups: dict[tuple[str, str, int, int], list[Row]] = {}
+    groups: dict[tuple[str, str, str, int], list[Row]] = {}
     for row in side_by_side(cases.every):
         if row.gains:
             groups.setdefault(_place(row), []).append(row)
@@ -84,5 +84,5 @@ def _points(row: Row, engines: Sequence[str], number: int) -> Iterator[dict[str,
         yield point(row.samples[engine], str(row.batch_size), engine=engine, column=column, **values)
 
 
-def _place(row: Row) -> tuple[str, str, int, int]:
-    return row.model, row.hardware, row.input_len, row.output_len
+def _place(row: Row) -> tuple[str, str, str, int]:
+    return row.model, row.hardware, row.input_text, row.output_len

@@ -60,9 +60,9 @@ def curves(
 
 
 def estimable(sample: Sample) -> Case | None:
-    """The sample's case; None if its record lacks what an estimate needs."""
+    """The sample's case; None if it is ragged, or its record lacks what an estimate needs."""
     case = case_of(sample)
-    return None if case is None else replace(case, model=model_of(sample))
+    return None if case is None or case.point.ragged else replace(case, model=model_of(sample))
 
 
 def between(values: Iterable[int]) -> list[int]:

@@ -123,15 +123,15 @@ def _several(of: Callable[[Sample], str]) -> Callable[[Sequence[Sample]], bool]:
     return lambda group: len({of(sample) for sample in group}) > 1
 
 
-def _lengths(sample: Sample) -> tuple[int, int]:
-    return sample.point.input_len, sample.point.output_len
+def _lengths(sample: Sample) -> tuple[str, int]:
+    return sample.point.input_text, sample.point.output_len
 
 
 _OVER_LENGTH = _View(
     LENGTH,
     "Latency over output length: {0} on {1}, {2}, input {3}",
     "batch",
-    lambda sample: (sample.model, sample.hardware, sample.engine, sample.point.input_len),
+    lambda sample: (sample.model, sample.hardware, sample.engine, sample.point.input_text),
     lambda sample: str(sample.point.batch_size),
     _lengths_differ,
 )

@@ -43,8 +43,8 @@ def spec(figure: Figure) -> dict[str, Any]:
     return chart(figure, x.encoding(figure, "x"), y.encoding(figure, "y"), order="batch_size", look="look")
 
 
-def _place(sample: Sample) -> tuple[str, str, int, int]:
-    return sample.model, sample.kind, sample.point.input_len, sample.point.output_len
+def _place(sample: Sample) -> tuple[str, str, str, int]:
+    return sample.model, sample.kind, sample.point.input_text, sample.point.output_len
 
 
 def _points(sample: Sample) -> Iterator[dict[str, Any]]:

@@ -50,10 +50,10 @@ def spec(figure: Figure) -> dict[str, Any]:
     return chart(figure, *encodings, order="batch_size", interval=also)
 
 
-def _groups(cases: Cases) -> Iterator[tuple[tuple[str, int, int], list[Sample], list[tuple[Sample, Sample]]]]:
+def _groups(cases: Cases) -> Iterator[tuple[tuple[str, str, int], list[Sample], list[tuple[Sample, Sample]]]]:
     """(Model and lengths, their cases, the pairs of these) for pairs with two batch sizes or more."""
     place = grouped(
-        cases.latest, lambda sample: (sample.model, sample.point.input_len, sample.point.output_len)
+        cases.latest, lambda sample: (sample.model, sample.point.input_text, sample.point.output_len)
     )
     for key, group in place.items():
         compared = pairs(group)

@@ -53,10 +53,11 @@ def spec(figure: Figure) -> dict[str, Any]:
 def _figures(cases: Cases, phase: _Phase) -> Iterator[Figure]:
     timed = [sample for sample in cases.latest if sample.latency_s and phase.seconds_of(sample)]
     over_batch = grouped(
-        timed, lambda sample: (sample.model, sample.point.input_len, sample.point.output_len)
+        timed, lambda sample: (sample.model, sample.point.input_text, sample.point.output_len)
     )
+    even = [sample for sample in timed if not sample.point.ragged]
     over_input = grouped(
-        timed, lambda sample: (sample.model, sample.point.batch_size, sample.point.output_len)
+        even, lambda sample: (sample.model, sample.point.batch_size, sample.point.output_len)
     )
     for along, fixed, groups in (("batch_size", "input", over_batch), ("input_len", "batch", over_input)):
         for (model, value, last), group in groups.items():

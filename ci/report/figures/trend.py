@@ -82,8 +82,8 @@ def spec(figure: Figure) -> dict[str, Any]:
     return drawn
 
 
-def _place(sample: Sample) -> tuple[str, str, str, int, int]:
-    return sample.model, sample.hardware, sample.engine, sample.point.input_len, sample.point.output_len
+def _place(sample: Sample) -> tuple[str, str, str, str, int]:
+    return sample.model, sample.hardware, sample.engine, sample.point.input_text, sample.point.output_len
 
 
 def _points(of_case: Sequence[Sample], judged: Judged, shown: dict[int, int]) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ci.report.page.estimates import Estimates
-from ci.report.page.fields import DEPTH, FILE, GROUPS, TABLE, Field
+from ci.report.page.fields import FILE, GROUPS, RARE, TABLE, Field
 from ci.report.read.samples import Curve, Sample, curves
 from fixtures.core.base.errors import InputError
 from fixtures.core.fields import defined, definition
@@ -35,12 +35,9 @@ def page_data(samples: Sequence[Sample], drawings: Iterable[Drawing]) -> dict[st
     raw values of the fields that are columns. A curve's `samples` are batch, latency in s and index of the
     case; its `pair` is its model with its engine among the estimates.
     """
-    is_deep = any(sample.point.depth for sample in samples)
+    left_out = {name for name, of in RARE.items() if not any(map(of, samples))}
     every = [
-        (group, field)
-        for group, fields in GROUPS.items()
-        for field in fields
-        if is_deep or field.name != DEPTH
+        (group, field) for group, fields in GROUPS.items() for field in fields if field.name not in left_out
     ]
     values = [[field.value(sample) for _, field in every] for sample in samples]
     texts = [[field.text(value) for (_, field), value in zip(every, row, strict=True)] for row in values]

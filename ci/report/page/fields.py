@@ -11,7 +11,11 @@ from fixtures.core import fields as rows
 from fixtures.core.base.text import gigabytes
 from fixtures.core.result.out_of_memory import Outcome
 
-DEPTH = "depth"  # a field only where a case has one
+DEPTH = "depth"
+RARE: Mapping[str, Callable[[Sample], Any]] = {  # fields only where a case has them
+    DEPTH: lambda sample: sample.point.depth,
+    "input_lens": lambda sample: sample.point.input_text if sample.point.ragged else None,
+}
 LONGEST = 600  # characters of a field
 TABLE, FILE, BOTH = frozenset({rows.PAGE}), frozenset({rows.CSV}), frozenset({rows.PAGE, rows.CSV})
 _OUT_OF_MEMORY = "out of memory"
@@ -95,6 +99,7 @@ _CASE = (
     _words("engine", "engine", lambda sample: sample.engine, BOTH),
     _number("batch_size", "batch", lambda sample: sample.point.batch_size, str, BOTH),
     _number("input_len", "tokens in", lambda sample: sample.point.input_len, str, BOTH),
+    _words("input_lens", "input lengths", lambda sample: RARE["input_lens"](sample), BOTH),
     _number("output_len", "out", lambda sample: sample.point.output_len, str, BOTH),
     _number(DEPTH, "depth", lambda sample: sample.point.depth, str, BOTH),
     _words("source", "source", lambda sample: sample.source, BOTH),

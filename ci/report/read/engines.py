@@ -27,7 +27,7 @@ class Row:
     model: str
     hardware: str
     batch_size: int
-    input_len: int
+    input_text: str
     output_len: int
     samples: Mapping[str, Sample]
     gains: Mapping[str, Seconds]
@@ -106,10 +106,10 @@ def _gain(group: Sequence[Sample], own: Sample, base: Sample) -> tuple[Seconds, 
     return Seconds(value, theirs_s.low / ours_s.high, theirs_s.high / ours_s.low), way
 
 
-def _place(sample: Sample) -> tuple[str, str, int, int, int, str]:
+def _place(sample: Sample) -> tuple[str, str, int, str, int, str]:
     point = sample.point
     return (
         *(sample.model, sample.hardware),
-        *(point.batch_size, point.input_len, point.output_len),
+        *(point.batch_size, point.input_text, point.output_len),
         sample.source,
     )

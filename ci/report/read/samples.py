@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from fixtures.core.result.metrics import output_tokens_per_s
 from fixtures.core.result.out_of_memory import OUT_OF_MEMORY, Outcome
-from fixtures.core.result.record import RECORD_VERSION, Record
+from fixtures.core.result.record import RECORD_VERSION, Record, RecordedCase
 from fixtures.core.spec.case import Point
 from fixtures.core.spec.model_names import suffixes
 from fixtures.core.store.history import History, find_histories, read_history
@@ -19,6 +19,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 MEASURED, PUBLISHED = "measured", "published"
 CPU = "cpu"
+_DIGITS = 10  # of an input length
 
 
 @dataclass(frozen=True)
@@ -151,8 +152,10 @@ def _sample(
     case = record.case
     texts = (case.model.name, case.hardware, case.device, case.engine.name)
     numbers = (case.devices, case.batch_size, case.input_len, case.output_len)
-    if not all((*texts, *numbers)) or case.is_ragged:  # a curve has one input length
+    lengths = _lengths(case)
+    if not all((*texts, *numbers, *lengths)) or case.batch_size % len(lengths):
         return None
+    ragged = lengths if case.is_ragged else ()
     return Sample(
         case_id=case.id,
         model=case.model.name,
@@ -161,7 +164,7 @@ def _sample(
         kind=case.device,
         devices=case.devices,
         engine=case.engine.name,
-        point=Point(case.batch_size, case.input_len, case.output_len, depth=case.depth),
+        point=Point(case.batch_size, max(lengths), case.output_len, ragged, case.depth),
         source=PUBLISHED if record.source == PUBLISHED else MEASURED,
         latency_s=record.latency_mean_s,
         taken=history.taken,
@@ -171,6 +174,14 @@ def _sample(
         history=history,
         outcome=outcome,
     )
+
+
+def _lengths(case: RecordedCase) -> tuple[int, ...]:
+    """The input lengths that the sequences have in turn; (0,) for an id whose lengths no batch can have."""
+    if not case.is_ragged:
+        return (case.input_len,)
+    parts = [part for part in case.input_text.split("_") if part]
+    return tuple(map(int, parts)) if max(map(len, parts)) < _DIGITS else (0,)
 
 
 def newest(samples: Iterable[Sample]) -> list[Sample]:
@@ -186,11 +197,11 @@ def newest(samples: Iterable[Sample]) -> list[Sample]:
 def curves(samples: Iterable[Sample]) -> list[Curve]:
     """The curves of the samples, in the order in which they first appear; each case must be there once.
 
-    Cases at a depth have none: a curve is of one pair of lengths, and an empty cache before them.
+    Cases at a depth and ragged ones have none: a curve is of one pair of lengths, and an empty cache before.
     """
     groups: dict[tuple[str, str, str, int, int, str], list[Sample]] = {}
     for sample in samples:
-        if sample.point.depth:
+        if sample.point.depth or sample.point.ragged:
             continue
         lengths = (sample.point.input_len, sample.point.output_len)
         groups.setdefault((sample.model, sample.hardware, sample.engine, *lengths, sample.source), []).append(

@@ -34,7 +34,7 @@ def test_a_ratio_is_above_one_where_the_engine_is_faster_and_takes_the_worst_end
     """hf in 2 s (1.90 to 2.12), the other in 1 s (0.95 to 1.06): 2, from 1.90/1.06 to 2.12/0.95."""
     run(tmp_path, "a", [of_engine("hf", 1, 2.0), of_engine("hf_int8", 1, 1.0), of_engine("hf", 4, 3.0)])
     (row,) = side_by_side(read_samples([tmp_path]))
-    assert (row.model, row.batch_size, row.input_len, row.output_len) == ("llama125m", 1, 512, 64)
+    assert (row.model, row.batch_size, row.input_text, row.output_len) == ("llama125m", 1, "512", 64)
     gain = row.gains["hf_int8"]
     assert gain.value == pytest.approx(2.0)
     assert gain.low == pytest.approx(1.9 / 1.06)
