@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from fixtures.core.result.metrics import output_tokens_per_s
 from fixtures.core.result.out_of_memory import OUT_OF_MEMORY, Outcome
-from fixtures.core.result.record import RECORD_VERSION, Record, RecordedCase
+from fixtures.core.result.record import RECORD_VERSION, Record
+from fixtures.core.result.record_case import RecordedCase
 from fixtures.core.spec.case import Point
 from fixtures.core.spec.model_names import suffixes
 from fixtures.core.store.history import History, find_histories, read_history
