@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from ci.tests.engines.test_llamacpp import MODELS, POINT, case, tokens
+from fixtures.core.cost.footprint import Footprint
+from fixtures.core.cost.memory import memory_error, predict_beside
 from fixtures.core.spec import library
 from fixtures.core.spec.case import Case, EngineSpec, ModelSpec, Point
 from fixtures.core.spec.engine_kinds import KINDS
-from fixtures.engines import open_here, why_not
+from fixtures.engines import is_installed, open_here, why_not
 from fixtures.engines.protocol import WorkNotDone
 from fixtures.measure.prompts import make_prompts
 
@@ -35,13 +37,15 @@ def test_the_tokens_are_those_of_generate(name: str) -> None:
 
 @pytest.mark.slow
 def test_a_ragged_batch_makes_each_sequences_own_tokens() -> None:
-    """Padded by `hf`, unpadded in pages; the first pass has the sum of the lengths."""
+    """Padded by `generate`, unpadded in pages and by llama.cpp; a paged pass has the sum of the lengths."""
     point = Point(3, 40, 6, (7, 40, 19))
     prompts = make_prompts(point, 640, 17)
     assert list(map(len, prompts)) == [7, 40, 19]
     made: dict[str, Any] = {}
-    for kind in ("hf", "hf_paged"):
+    kinds = ["hf", "hf_paged", "hf_compiled", *(["llamacpp_f32"] if is_installed("cyllama") else [])]
+    for kind in kinds:
         engine: Any = open_here(KINDS[kind], 60)
+        engine.backend = "eager"  # of the compiled one: it is quick
         engine.load(replace(paged("llama", point), engine=replace(PAGED, name=kind, kind=kind)), seed=17)
         work = engine.prepare(prompts, 6)
         engine.check(work)
@@ -53,11 +57,32 @@ def test_a_ragged_batch_makes_each_sequences_own_tokens() -> None:
             for prompt in prompts:
                 own = engine.prepare([prompt], 6)
                 alone.append(engine.generate(own)[0, len(prompt) :].tolist())
-        else:
+        elif kind == "hf_paged":
+            each = engine.sequence_token_s(work)
+            assert [len(moments) for moments in each] == [6, 6, 6]
+            assert [max(step) for step in zip(*each, strict=True)] == engine.token_s(work)
             assert engine._positions == [66, 3, 3, 3, 3, 3]
             assert engine.case_facts(work)["engine_settings"]["first_pass_positions"] == 66
         engine.close()
-    assert made["hf"] == made["hf_paged"] == alone
+    assert made == dict.fromkeys(kinds, alone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("batch", "ragged"), [(4, (800,)), (4, (256, 512, 768, 1000))])
+def test_the_memory_of_the_pool_is_predicted(batch: int, ragged: tuple[int, ...]) -> None:
+    """The peak beyond what the process held before: weights are of no account here, pool and mask are."""
+    point = Point(batch, max(ragged), 4, ragged if len(ragged) > 1 else ())
+    engine, of = open_here(KINDS["hf_paged"], 60), paged("llama", point)
+    engine.load(of, seed=17)
+    held, _ = engine.memory()
+    predicted = predict_beside(of, Footprint.from_dict(engine.count(of)["footprint"]), held)
+    engine.reset_peak_memory()
+    work = engine.prepare(make_prompts(point, 640, 17), point.output_len)
+    engine.verify(work, engine.generate(work))
+    peak = engine.peak_memory_bytes()
+    assert memory_error(predicted, peak) == pytest.approx(0, abs=0.1)
+    assert predicted.total_bytes - held == pytest.approx(peak - held, rel=0.25)
+    engine.close()
 
 
 @pytest.mark.slow
