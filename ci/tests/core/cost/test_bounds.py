@@ -339,6 +339,16 @@ def test_the_limit_is_the_machines_where_a_dtype_is_emulated() -> None:
     }
 
 
+def test_kernels_of_integers_are_held_against_the_rate_of_integers() -> None:
+    """fp32 of 100 GFLOP/s, int8 of 400: 1e12 operations take 2.5 s at the least, and took 5."""
+    cpu = replace(case(1, Point(1, 1000, 1)), hardware=hardware("cpu"))
+    of_q8 = replace(cpu, engine=EngineSpec("llamacpp_q8_0", "llamacpp_q8_0"))
+    rates = figures(15e9, 2e10, float32_flops_per_s=100e9, int8_flops_per_s=400e9)
+    found = make_limits(of_q8, Work(0.0, 1e9, 0.0, 1, ()), rates, 5.0, Split(ttft_s=5.0))
+    assert found.prefill_bound_s == pytest.approx(2.5)
+    assert found.of_bound == pytest.approx(0.5)
+
+
 def test_utilisation_in_fp32_is_not_of_tensor_cores() -> None:
     """The device states 1 TFLOP/s in bf16; of 0.1 measured in fp32, 1e10 FLOPs in 0.5 s are a fifth."""
     work = Work(0.0, 1e7, 0.0, 10**10, ())
@@ -422,6 +432,7 @@ def told(dtype: str = "bfloat16", **rates: float) -> RecordedPeaks:
     ("peaks", "instructions", "device", "said"),
     [
         (told(bfloat16=15, float32=100), "AVX2", "cpu", "bf16 is emulated on this CPU (AVX2)"),
+        (told(bfloat16=15, float32=100, int8=400), "AVX2", "cpu", "bf16 is emulated on this CPU (AVX2)"),
         (told(bfloat16=70, float32=100), "AVX-512", "cpu", "bf16 is emulated on this CPU (AVX-512)"),
         (told(bfloat16=95, float32=100), "AVX-512", "cpu", None),  # it costs nothing
         (told(bfloat16=400, float32=200), "AVX-512 bf16", "cpu", None),
@@ -462,6 +473,8 @@ def test_a_measured_peak_is_held_against_the_units() -> None:
     found, doubt = units(cpu, told(bfloat16=15, float32=100), here, 2)
     assert found == Units(flops_per_cycle=32, cores=2, clock_hz=3e9, clock_is_known=True, flops_per_s=192e9)
     assert doubt is None
+    integers = told(bfloat16=15, float32=100, int8=400)  # they have units of their own
+    assert units(cpu, integers, here, 2) == (found, None)
     assert "above what 2 cores can do" in str(units(cpu, told(bfloat16=15, float32=300), here, 2)[1])
     assert "far below" in str(units(cpu, told(bfloat16=0.1, float32=0.2), here, 2)[1])
     assert units(cpu, told(bfloat16=1), RecordedMachine(label="1xcpu"), None) == (None, None)

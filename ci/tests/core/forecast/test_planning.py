@@ -73,6 +73,15 @@ def seen(of: Case, of_bound: float | None = 0.5, **changes: Any) -> Seen:
     return replace(found, **changes)
 
 
+def test_the_peaks_of_floats_are_of_floats_where_integers_were_measured() -> None:
+    """A record of 400 in int8 beside 100 in fp32 and 15 in bf16; one without rates by dtype has its own."""
+    rates = {"bfloat16": 15.0, "float32": 100.0}
+    of_q8 = seen(case(), peaks=Peaks(400.0, 7.0), by_dtype=rates)
+    assert of_q8.peaks_in(BF16) == of_q8.peaks_in("float32") == Peaks(100.0, 7.0)
+    assert seen(case()).peaks_in(BF16) == PEAKS
+    assert seen(case()).peaks_in("float32") is None
+
+
 def bound_s(of: Case, output_len: int | None = None) -> float:
     """The bound of a case, or of one with so many tokens out."""
     counts = find_counts(of.model, of.engine)
