@@ -80,6 +80,8 @@ def test_the_memory_of_the_pool_is_predicted(batch: int, ragged: tuple[int, ...]
     work = engine.prepare(make_prompts(point, 640, 17), point.output_len)
     engine.verify(work, engine.generate(work))
     peak = engine.peak_memory_bytes()
+    assert peak is not None
+    assert held is not None
     assert memory_error(predicted, peak) == pytest.approx(0, abs=0.1)
     assert predicted.total_bytes - held == pytest.approx(peak - held, rel=0.25)
     engine.close()

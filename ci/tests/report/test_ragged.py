@@ -55,7 +55,8 @@ def test_the_gain_over_padding_is_a_ratio(tmp_path: Path) -> None:
     """hf in 3 s, hf_paged in 2 s: 1.5; padded, 4 x 256 positions stand for 480, 2.13 times as many."""
     samples = read(tmp_path, ragged("hf", 3.0), ragged("hf_int8", 4.0), ragged("hf_paged", 2.0))
     (row,) = side_by_side(samples)
-    assert (row.input_text, row.gains["hf_paged"].value) == ("32_64_128_256", pytest.approx(1.5))
+    assert row.input_text == "32_64_128_256"
+    assert row.gains["hf_paged"].value == pytest.approx(1.5)
     text = comparison(samples)
     assert "| 4 | 32_64_128_256 | 32 | 1 (3.00 s) |" in text
     assert "(32_64_128_256: 2.13 times as many)" in text
