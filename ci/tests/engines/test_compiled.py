@@ -12,6 +12,8 @@ from msgspec.structs import replace as replaced
 
 from ci.gate.counters import changed
 from ci.tests.records import recorded
+from fixtures.core.cost.footprint import Footprint
+from fixtures.core.cost.memory import memory_error, predict_beside
 from fixtures.core.spec import library
 from fixtures.core.spec.case import Case, EngineSpec, ModelSpec, Point
 from fixtures.engines import why_not
@@ -96,12 +98,16 @@ def test_tokens_equal_those_of_hf_and_the_check_compiles_everything(name: str) -
     hf, compiled = HfEngine(), loaded(MODELS[name], "inductor")
     hf.load(case(MODELS[name], EngineSpec("hf_fp32", dtype="float32")), seed=17)
     expected = hf.generate(work_of(hf))
+    held, _ = compiled.memory()
+    of, footprint = case(MODELS[name]), compiled.count(case(MODELS[name]))["footprint"]
+    predicted = predict_beside(of, Footprint.from_dict(footprint), held)
     work = work_of(compiled)
     compiled.check(work)
     for _ in range(2):
         tokens = compiled.generate(work)
         compiled.verify(work, tokens)
         assert torch.equal(tokens, expected)
+    assert memory_error(predicted, compiled.peak_memory_bytes()) == pytest.approx(0, abs=0.1)
     facts = compiled.case_facts(work)
     assert facts["graph_breaks"] == 0
     assert facts["compiled"]["graphs"] == (3 if name == "windowed" else 1)
