@@ -266,7 +266,7 @@ def test_states_are_values() -> None:
     assert Ended(None) != Ended(0)
 
 
-@pytest.mark.parametrize(("hosts", "devices", "nodes"), [(2, 2, 3), (2, 3, 3), (2, 4, 3), (4, 3, 3)])
+@pytest.mark.parametrize(("hosts", "devices", "nodes"), [(2, 2, 3), (2, 3, 12), (2, 4, 3), (4, 3, 3)])
 def test_a_case_that_no_node_has_room_for_takes_several(hosts: int, devices: int, nodes: int) -> None:
     """As few as share its ranks evenly, each of one rank here; without so many it is lost, the others not."""
     small, other = cases_of(2, 6)[:6], cases_of(2, 1)[1]
