@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from ci.gate import counters, fingerprint
-from ci.gate.stored.decide import LEAST_RUNS, Decision, decide, spells
+from ci.gate.stored.decide import Decision, decide, spells
 from fixtures.core.base.text import printable, significant
+from fixtures.core.result.spread import ALPHA, LEAST_RUNS
 from fixtures.core.store.history import History, Measured
 
 THRESHOLD = 0.05  # the slowdown that matters, as a fraction
-ALPHA = 0.01  # false alarms a run, over all of its cases
 LEFT_OUT = "left out for time"
 _LARGEST_LOG = 700.0
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from ci.gate.calibrate.families import APART, TUNED, Make
 from ci.gate.calibrate.simulate import at_least, at_most, percent
 from ci.gate.stored.decide import decide
-from ci.gate.verdicts import ALPHA, THRESHOLD
+from ci.gate.verdicts import THRESHOLD
+from fixtures.core.result.spread import ALPHA
 
 CASES, STORED_RUNS, NEW_RUNS = 100, 10, 3
 SHAPES = ((10, 3), (3, 3), (5, 3), (20, 3), (10, 1))  # stored and new runs

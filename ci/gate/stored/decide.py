@@ -31,7 +31,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ci.gate.stored.spread import (
+from fixtures.core.result.spread import (
     LEAST_CASES,
     Each,
     Rows,
@@ -44,7 +44,6 @@ from ci.gate.stored.spread import (
     winsorised,
 )
 
-LEAST_RUNS = 3  # of a baseline: of two, the noise is known to a factor of 30
 DAY = 0.05  # of a log: by what one day may differ from another; stored runs of one day do not tell
 _SPELL_S = 6 * 3600  # runs that are further apart are of another spell, or day
 _ENOUGH_RUNS = 10  # of fewer, the furthest value of any case bounds the tail too

@@ -25,7 +25,7 @@ from fixtures.fleet.split import least_s, split
 
 HEADER = {"protocol": {"rounds": 5}, "isolated": False, "versions": {"torch": "2"}, "threads": None}
 START_S = 10.0  # of a shard, as the plan counts it
-DIES, PREEMPTED, LIES, CRASHES = "dies", "is preempted", "lies", "crashes"
+DIES, PREEMPTED, LIES, CRASHES, AT_ONCE = "dies", "is preempted", "lies", "crashes", "crashes at once"
 
 
 @cache
@@ -80,7 +80,8 @@ class Simulated:
     """`fixtures.fleet.place.Place` on a clock of its own.
 
     `seconds` is what each case takes, `speed` a node's multiple of it. `faults` has for the number of a
-    submission how it fails: after half of its cases, or without the node's coming back.
+    submission how it fails: after half of its cases, or without the node's coming back. A shard crashes in
+    the case `poison`.
     """
 
     name = "simulated"
@@ -101,6 +102,7 @@ class Simulated:
         self.waits_s, self.cancelled, self.shards = 0.0, [], []  # type: ignore[var-annotated]
         self.bodies: dict[str, bytes] = {}
         self.begun: dict[str, tuple[float, float, tuple[str, ...]]] = {}  # shard -> start, end, nodes
+        self.poison: str | None = None
 
     def clock(self) -> float:
         return self.now_s
@@ -128,13 +130,16 @@ class Simulated:
             body = self.bodies.get(case_id) or result_line(self.cases[case_id], took_s)
             lines.append((at, body))
         if fault is not None:
-            left = lines[: 1 + len(shard.cases) // 2]
+            left = lines[: 1 + (0 if fault == AT_ONCE else len(shard.cases) // 2)]
             end_s = (left[-1][0] if len(left) > 1 else start_s + START_S) + self.seconds[shard.cases[0]] / 2
             self.lost_s += end_s - left[-1][0]
-            code = {LIES: 0, CRASHES: 139}.get(fault)
+            code = {LIES: 0, CRASHES: 139, AT_ONCE: 139}.get(fault)
             self.jobs[shard.name] = Job(shard, node, start_s, left, end_s, code)
             if fault == DIES:
                 del self.up[node]
+        elif self.poison in shard.cases:
+            left = lines[: 1 + shard.cases.index(self.poison)]
+            self.jobs[shard.name] = Job(shard, node, start_s, left, left[-1][0] + START_S, 139)
         else:
             self.jobs[shard.name] = Job(shard, node, start_s, lines, at, 0)
         job = self.jobs[shard.name]
@@ -178,6 +183,8 @@ class Outcome:
     lost: dict[str, str]
     said: list[str]
     left: list[str]
+    marks: dict[str, list[str]]  # of each case, when it was taken
+    at_s: dict[str, float]  # when
 
 
 def run(place: Simulated, cases: Sequence[Case], load_s: float = 0.0, **others: Any) -> Outcome:
@@ -188,10 +195,14 @@ def run(place: Simulated, cases: Sequence[Case], load_s: float = 0.0, **others: 
     lost: dict[str, str] = {}
     said: list[str] = []
     left: list[str] = []
+    marks: dict[str, list[str]] = {}
+    at_s: dict[str, float] = {}
 
     def take(entry: Entry, where: dict[str, Any]) -> None:
         assert entry.case_id not in taken, "once"
         taken[entry.case_id] = (entry, where)
+        at_s[entry.case_id] = place.clock()
+        marks[entry.case_id] = driver.comparison.marks(where["node"])
 
     driver = Driver(
         place=place,
@@ -211,7 +222,7 @@ def run(place: Simulated, cases: Sequence[Case], load_s: float = 0.0, **others: 
     expected = {case.id: (place.seconds[case.id], load_s) for case in cases}
     kinds = {node.machine.hardware.name: len(nodes) for node in nodes}
     driver.run(split(cases, expected, kinds))
-    return Outcome(driver, place, taken, lost, said, left)
+    return Outcome(driver, place, taken, lost, said, left, marks, at_s)
 
 
 def at_scale(models: int, each: int, nodes: int, seed: int = 1) -> dict[str, float]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ci.tests.fleet.simulated import (
+    AT_ONCE,
     CRASHES,
     DIES,
     LIES,
@@ -25,7 +26,7 @@ from fixtures.core.base.strict_json import dumps
 from fixtures.core.store.journal import session_line
 from fixtures.fleet.place import Ended
 from fixtures.fleet.probed import alike, node_of
-from fixtures.fleet.split import least_s, split
+from fixtures.fleet.split import everywhere, least_s, split
 from fixtures.fleet.stream import Stream
 
 
@@ -114,10 +115,72 @@ def test_a_slow_node_is_named() -> None:
     """Its reference case takes 20 % longer than on the others, which agree."""
     _, done = simulated(2, 12, 3, speed={"n1": 1.2})
     assert [said for said in done.said if "+20 %" in said and said.startswith("warning: n1 differs")]
-    references = done.driver.references["m0-1xcpu-hf-b1-in4-out2"]
+    references = done.driver.comparison.medians_s["m0-1xcpu-hf-b1-in4-out2"]
     assert {node: s for node, s in references.items() if node != "n1"} == dict.fromkeys(
         set(references) - {"n1"}, 100.0
     )
+
+
+def test_a_node_is_named_before_its_other_cases_count() -> None:
+    """All that n1 measures has the mark as soon as it is taken, and nothing else has one."""
+    _, done = simulated(2, 12, 3, speed={"n1": 1.2})
+    for case_id, (_, where) in done.taken.items():
+        marks = ["node: n1 differs by +20 % in m0-1xcpu-hf-b1-in4-out2"] if where["node"] == "n1" else []
+        assert done.marks[case_id] == marks
+
+
+def test_all_nodes_measure_the_first_cases_of_loads() -> None:
+    """Of the cheapest load by all three; of the others by those that take cases of theirs."""
+    place, done = simulated(2, 12, 3)
+    first = "m0-1xcpu-hf-b1-in4-out2"
+    assert set(done.driver.comparison.medians_s[first]) == {"n0", "n1", "n2"}
+    for shard in place.shards:
+        reference = shard.cases[0].partition("-")[0] + first[2:]
+        begun = done.driver.comparison.medians_s[reference]
+        assert shard.nodes[0] in begun
+    assert sum(len(shard.cases) for shard in place.shards) == 24 + sum(
+        len(nodes) - 1 for nodes in done.driver.comparison.medians_s.values()
+    )
+
+
+def test_no_other_node_is_waited_for_too_long() -> None:
+    """n1 takes a hundred times as long: what n0 sends is taken once it has waited for as long as it took.
+
+    It began at 0 s, had the first case at 110 s and waits until 220 s; the clock goes on from case to case.
+    """
+    cases = cases_of(1, 12)
+    by_id = {case.id: case for case in cases}
+    place = Simulated(nodes_of(2), by_id, dict.fromkeys(by_id, 100.0), speed={"n1": 100.0})
+    done = run(place, cases, load_s=200.0)
+    assert len(done.taken) == 12
+    assert [done.at_s[case.id] for case in cases[:4]] == [310.0, 310.0, 310.0, 410.0]
+    assert done.marks[cases[0].id] == []
+
+
+def test_other_cases_wait_for_the_other_node() -> None:
+    """n1 takes 90 % longer: n0, which had two cases by then, is known to differ before any counts."""
+    _, done = simulated(1, 12, 2, speed={"n1": 1.9})
+    assert len(done.taken) == 12
+    assert all(marks[0].startswith("node: n") for marks in done.marks.values())
+
+
+def test_a_comparison_that_fails_costs_nothing_else() -> None:
+    """The second shard, which is n1's first, crashes in the case that it measures for comparison alone."""
+    _, done = simulated(1, 12, 2, {2: AT_ONCE})
+    assert len(done.taken) == 12
+    assert not done.lost
+    assert all(where["tries"] == 1 for _, where in done.taken.values())
+
+
+def test_a_case_that_crashes_its_process_is_lost_alone() -> None:
+    """On one node, which is not left out for it."""
+    cases = cases_of(1, 6)
+    by_id = {case.id: case for case in cases}
+    place = Simulated(nodes_of(1), by_id, dict.fromkeys(by_id, 100.0))
+    place.poison = cases[0].id
+    done = run(place, cases)
+    assert list(done.lost) == [cases[0].id]
+    assert set(done.taken) == {case.id for case in cases[1:]}
 
 
 def test_waiting_is_shown_with_the_schedulers_reason() -> None:
@@ -249,6 +312,17 @@ def test_long_loads_are_split_by_expected_seconds() -> None:
     assert [len(task.cases) for task in tasks] == [1] * 16
     assert least_s(tasks, {"cpu": 4}) == (16 * 50 + 10) / 4
     assert len(split(cases, {case.id: (1.0, 0.0) for case in cases}, {"cpu": 4})) == 1  # not worth a start
+
+
+def test_the_reference_is_the_first_case() -> None:
+    """Not the shortest; all nodes of a kind measure those that fit into a tenth of their time, here 300 s."""
+    cases = cases_of(3, 10)
+    seconds = {case.id: (200.0 - case.point.batch_size, 0.0) for case in cases}
+    tasks = split(cases, seconds, {"cpu": 2})
+    assert {task.reference for task in tasks} == {f"m{n}-1xcpu-hf-b1-in4-out2" for n in range(3)}
+    found = everywhere(tasks, {"cpu": 2})["cpu"]
+    assert [(one.reference, one.cases) for one in found] == [("m0-1xcpu-hf-b1-in4-out2", [])]
+    assert everywhere(tasks, {"cpu": 1}) == {}
 
 
 def test_no_case_is_lost_at_a_tenth_of_the_scale() -> None:

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from ci.gate.stored.decide import decide, spells
-from ci.gate.stored.spread import Tail, drift, moderated, noisier_today, shared_by_run, winsorised
+from fixtures.core.result.spread import Tail, drift, moderated, noisier_today, shared_by_run, winsorised
 
 FIVE = math.log1p(0.05)
 
