@@ -1,4 +1,4 @@
-"""The run file for the MosaicML platform, read offline by the platform's own client."""
+"""The run files for the MosaicML platform, read offline by the platform's own client."""
 
 from __future__ import annotations
 
@@ -16,8 +16,14 @@ import yaml
 pytest.importorskip("mcli", reason="the platform's client is in the locked environment, not on every host")
 from mcli import FinalRunConfig, RunConfig
 
+from fixtures.core.base.yamlfile import parse_yaml
+from fixtures.core.cost.sweep import expand
+from fixtures.core.spec.devices.machine import parse_machine
+from fixtures.core.spec.suite import read_suite
+
 ROOT = Path(__file__).resolve().parents[3]
 RUN_FILE = ROOT / "yamls" / "mcli" / "benchmark.yaml"
+SEVERAL = RUN_FILE.with_name("several_gpus.yaml")
 # The client passes on whatever an integration holds, so these are from the platform's manual.
 GIT_KEYS = {"gitRepo", "gitBranch", "gitCommit", "path", "sshClone", "pipInstall", "host"}
 
@@ -71,6 +77,19 @@ def test_the_client_takes_the_run_file() -> None:
     assert sent["image"].startswith("mosaicml/pytorch:")
     assert sent["compute"] == {"gpus": 1}
     assert sent["parameters"] == {}
+
+
+def test_several_gpus_and_a_suite_in_the_run_file() -> None:
+    """Four GPUs; the suite that comes as `parameters` is one, with cases for 1, 2 and 4 of a node's GPUs."""
+    sent = request(SEVERAL)
+    assert sent["compute"] == {"gpus": 4}
+    assert sent["image"] == request(RUN_FILE)["image"]
+    measure = shlex.split(sent["command"].splitlines()[1])
+    assert measure == ["ci/bench", "--suite", "/mnt/config/parameters.yaml"]
+    text = yaml.safe_dump(sent["parameters"])  # as the platform writes it
+    suite = read_suite("parameters", parse_yaml(text, "parameters.yaml"))
+    cases = expand(suite, parse_machine("4xa100_80gb")).cases
+    assert {case.devices for case in cases} == {1, 2, 4}
 
 
 def test_the_command_measures_in_the_cloned_repository() -> None:
