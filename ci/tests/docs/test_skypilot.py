@@ -1,4 +1,4 @@
-"""The task for SkyPilot, by the fields that its documentation names, and by its parser where that is there."""
+"""The task for SkyPilot, by the fields of its documentation, and by its own parser where that is there."""
 
 from __future__ import annotations
 

@@ -105,9 +105,9 @@ def test_a_node_on_which_nothing_works_is_left_out() -> None:
 
 def test_a_cluster_may_shrink_to_nothing() -> None:
     """What no node is left for is lost, with the shape that it needs; what was sent counts."""
-    _, done = simulated(1, 16, 2, {1: DIES, 2: DIES})
+    _, done = simulated(1, 32, 2, {1: DIES, 2: DIES})
     assert done.taken
-    assert len(done.taken) + len(done.lost) == 16
+    assert len(done.taken) + len(done.lost) == 32
     assert set(done.lost.values()) == {"lost: no node with 1xcpu is left"}
 
 
@@ -159,8 +159,8 @@ def test_no_other_node_is_waited_for_too_long() -> None:
 
 def test_other_cases_wait_for_the_other_node() -> None:
     """n1 takes 90 % longer: n0, which had two cases by then, is known to differ before any counts."""
-    _, done = simulated(1, 12, 2, speed={"n1": 1.9})
-    assert len(done.taken) == 12
+    _, done = simulated(1, 24, 2, speed={"n1": 1.9})
+    assert len(done.taken) == 24
     assert all(marks[0].startswith("node: n") for marks in done.marks.values())
 
 
@@ -306,7 +306,7 @@ def test_a_probe_becomes_a_node() -> None:
 
 
 def test_long_loads_are_split_by_expected_seconds() -> None:
-    """Four nodes: a load of 800 s in parts of at most a quarter of what each node is to take, 50 s."""
+    """Four nodes: a load of 800 s in parts of at most an eighth of what each node is to take, 25 s."""
     cases = cases_of(1, 16)
     tasks = split(cases, {case.id: (50.0, 0.0) for case in cases}, {"cpu": 4})
     assert [len(task.cases) for task in tasks] == [1] * 16
