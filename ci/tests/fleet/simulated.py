@@ -226,10 +226,16 @@ def run(place: Simulated, cases: Sequence[Case], load_s: float = 0.0, **others: 
 
 
 def at_scale(models: int, each: int, nodes: int, seed: int = 1) -> dict[str, float]:
-    """Cases over nodes, of which some die and some shards fail; the figures of the README."""
+    """Cases over nodes, of which some die and some shards fail; the figures of the README.
+
+    A load's cases take 20 to 200 s, the larger their batch the longer.
+    """
     draw = random.Random(seed)
     cases = cases_of(models, each)
-    seconds = {case.id: draw.uniform(20, 200) for case in cases}
+    seconds: dict[str, float] = {}
+    for first in range(0, len(cases), each):
+        drawn = sorted(draw.uniform(20, 200) for _ in range(each))
+        seconds |= {case.id: value for case, value in zip(cases[first : first + each], drawn, strict=True)}
     faults = {
         n: draw.choice([DIES, PREEMPTED, LIES, CRASHES]) for n in range(1, 40 * nodes) if draw.random() < 0.03
     }
