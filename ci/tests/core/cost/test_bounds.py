@@ -99,6 +99,19 @@ def test_a_token_must_attend_to_its_blocks_alone(kept: Cache, positions: list[in
     assert list(kept.read_bytes(np.arange(9.0))) == [4 * (n - 1) for n in positions]
 
 
+def test_compressed_tokens_are_entries() -> None:
+    """One for every three tokens, of which two at most are chosen; two bytes for each token that waits."""
+    kept = Cache(2, 5, 7, chosen=2, every=3, begun_bytes=2)
+    assert [kept.held_bytes(s) for s in range(8)] == [2 * (5 * (s // 3) + 2 * (s % 3) + 7) for s in range(8)]
+    attended = [0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4]
+    least = [min(n, 2) for n in attended]
+    for is_least, positions in ((False, attended), (True, least)):
+        assert [kept.attended(t, is_least) for t in range(1, 13)] == positions
+        assert [kept.pairs(t, is_least) for t in range(1, 13)] == list(itertools.accumulate(positions))
+        assert list(kept.pairs(np.arange(1.0, 13.0), is_least)) == list(itertools.accumulate(positions))
+    assert [kept.read_bytes(s) for s in (2, 3, 6, 9)] == [0, 2 * 5, 2 * 5, 2 * 5]
+
+
 def test_an_engine_may_attend_to_all_that_it_keeps() -> None:
     """So the work of a pass is that of all, the bound's that of the chosen three: 1 + 2 + 3 + 3 pairs of 2.
 

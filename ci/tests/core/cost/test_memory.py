@@ -243,6 +243,9 @@ def test_stored_counts_agree_with_stated_figures(name: str) -> None:
         if counts is None and width == 4 and "published" in entries(name):
             continue  # stored in bf16 alone
         assert counts is not None
+        if "compress_rates" in model.architecture:  # with fp32 parameters, and a cache that grows in steps
+            assert counts.footprint.weight_bytes == pytest.approx(width * (model.parameters or 0), rel=1e-3)
+            continue
         assert counts.footprint.weight_bytes == width * (model.parameters or 0)
         assert counts.footprint.cache_bytes(3, 11) - counts.footprint.cache_bytes(3, 0) == (
             33 * width * (model.kv_values_per_token or 0)
@@ -297,6 +300,20 @@ def test_a_layer_with_a_state_keeps_it_in_fp32(name: str, layers: int, state: in
     assert counts is not None
     fixed = layers * (4 * state + 2 * 4 * channels)
     assert counts.footprint.cache_bytes(2, 0) == 2 * fixed
+
+
+def test_a_compressed_cache_grows_in_steps() -> None:
+    """DeepSeek-V4-Flash after 1000 tokens, in values of 2 bytes: windows of 127 tokens, 250 and 7 entries.
+
+    2 of 43 layers keep keys and values of 512 each, the others keep them once. In 21 layers an entry is of
+    512 and of an indexer's 128, and of the last one's four tokens as much stays, with gates in
+    fp32; in 20 layers 104 tokens wait for the next entry, each with 512 and its gate.
+    """
+    counts = find_counts(library.model("deepseek_v4_flash"), EngineSpec("hf"))
+    assert counts is not None
+    windows, entries = 127 * 512 * (2 * 2 + 41), 250 * 21 * 640 + 7 * 20 * 512
+    kept, waiting = 21 * 4 * 640 * (2 + 4), 104 * 20 * 2 * 512
+    assert counts.footprint.cache_bytes(1, 1000) == 2 * (windows + entries + waiting) + kept
 
 
 def test_counts_are_found_by_the_architecture() -> None:

@@ -133,6 +133,18 @@ def test_a_models_cache_holds_a_key_and_a_value_of_every_key_value_head(name: st
         values = of["num_hidden_layers"] * (of["kv_lora_rank"] + of["qk_rope_head_dim"])
         assert library.model(name).kv_values_per_token == values + keys_of_indexers(of)
         return
+    if "compress_rates" in of:
+        sparse, heavy = of["compress_rates"].values()
+        kinds = [
+            of["layer_types"].count(f"{kind}_attention")
+            for kind in ("sliding", "compressed_sparse", "heavily_compressed")
+        ]
+        entries_of = (
+            kinds[1] * (of["head_dim"] + of["index_head_dim"]) / sparse + kinds[2] * of["head_dim"] / heavy
+        )
+        values = of["head_dim"] * (2 * kinds[0] + kinds[1] + kinds[2]) + entries_of
+        assert library.model(name).kv_values_per_token == values
+        return
     if of["model_type"] == "mpt":
         layers, heads, size = of["n_layers"], of["n_heads"], of["d_model"] // of["n_heads"]
     else:
