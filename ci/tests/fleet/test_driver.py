@@ -306,7 +306,7 @@ def test_a_probe_becomes_a_node() -> None:
 
 
 def test_long_loads_are_split_by_expected_seconds() -> None:
-    """Four nodes: a load of 800 s in parts of at most an eighth of what each node is to take, 25 s."""
+    """Four nodes: a load of 800 s in parts of at most a quarter of what each node is to take, 50 s."""
     cases = cases_of(1, 16)
     tasks = split(cases, {case.id: (50.0, 0.0) for case in cases}, {"cpu": 4})
     assert [len(task.cases) for task in tasks] == [1] * 16
