@@ -51,7 +51,7 @@ MODELS: dict[str, dict[str, Any]] = {
         **SMALL, "model_type": "deepseek_v4", "moe_intermediate_size": 32, "num_hidden_layers": 4,
         "num_key_value_heads": 1, "q_lora_rank": 24, "o_lora_rank": 16, "o_groups": 2, "index_n_heads": 2,
         "index_head_dim": 16, "index_topk": 4, "n_routed_experts": 4, "n_shared_experts": 1,
-        "num_experts_per_tok": 2, "sliding_window": 8, "hc_mult": 2,
+        "num_experts_per_tok": 2, "sliding_window": 8, "hc_mult": 2, "hc_sinkhorn_iters": 2,
         "layer_types": [
             "sliding_attention", "compressed_sparse_attention", "heavily_compressed_attention",
             "compressed_sparse_attention",
