@@ -335,21 +335,24 @@ def test_when_pytest_is_killed_its_ranks_end_too(
     assert segments() <= session.before
 
 
-STARVES = """
-import os, resource
-from pathlib import Path
+FAILS = """
+import os
+from torch.nn import Module
 
 phase = LiveLine.phase
 
 
-def starves(self, case_id, name):
+def no_result(*_, **__):
+    raise ValueError("planted")
+
+
+def fails(self, case_id, name):
     if os.environ["RANK"] == "1" and "out800" in case_id:
-        held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (held, held))
+        Module.__call__ = no_result
     phase(self, case_id, name)
 
 
-LiveLine.phase = starves
+LiveLine.phase = fails
 """
 
 
@@ -362,12 +365,12 @@ def test_in_a_launched_session_a_failed_rank_ends_it_and_what_is_finished_stays(
     torchrun = (*LAUNCH, "--nproc_per_node", "2", "--max_restarts", "0")
     conftest = session.folder / "conftest.py"
     text = conftest.read_text()
-    conftest.write_text(text + STARVES)
+    conftest.write_text(text + FAILS)
     session.start("--rank-timeout=20", launch=torchrun)
     assert session.end() != 0
     conftest.write_text(text)
-    assert "rank 1: " in session.log
-    assert "no further case can run" in session.log
+    assert "no further case can run (rank 1: " in session.log
+    assert "ValueError: planted" in session.log
     (history,) = histories(session.folder)
     assert cases_of(history) == [SHORT]
     session.start(TIMEOUT, "-k", "not out800", "--resume", launch=torchrun)
