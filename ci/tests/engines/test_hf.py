@@ -218,6 +218,14 @@ def test_prompts_that_are_alike_are_noticed() -> None:
         hf.check(hf.prepare([[1, 2], [1, 2], [3, 4]], 2))
 
 
+def test_ragged_prompts_are_told_apart_by_their_lengths() -> None:
+    """A zero before a prompt is padding or a token."""
+    hf, _ = loaded(LLAMA)
+    hf.check(hf.prepare([[0, 5], [5]], 2))
+    with pytest.raises(WorkNotDone, match="only 2 of 3 prompts are distinct"):
+        hf.check(hf.prepare([[5], [5], [1, 2]], 2))
+
+
 @pytest.mark.parametrize(("configured", "ran"), [("eager", "sdpa"), ("sdpa", "eager")])
 def test_attention_that_ran_otherwise_is_noticed(configured: str, ran: str) -> None:
     """What is dispatched counts, not what the config says of it."""
