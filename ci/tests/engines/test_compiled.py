@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from msgspec.structs import replace as replaced
+from transformers import GenerationConfig
 
 from ci.gate.counters import changed
 from ci.tests.records import recorded
@@ -17,9 +20,10 @@ from fixtures.core.cost.memory import memory_error, predict_beside
 from fixtures.core.spec import library
 from fixtures.core.spec.case import Case, EngineSpec, ModelSpec, Point
 from fixtures.engines import why_not
-from fixtures.engines.hf import HfEngine
+from fixtures.engines.hf import HfEngine, Task
 from fixtures.engines.hf_compiled import HfCompiled
 from fixtures.engines.protocol import WorkNotDone
+from fixtures.engines.stamps import Stamps
 from fixtures.measure.prompts import make_prompts
 
 LLAMA = {
@@ -89,6 +93,25 @@ def loaded(architecture: dict[str, Any], backend: str = "eager") -> HfCompiled:
 def work_of(engine: HfEngine, point: Point = POINT) -> Any:
     """The work of a point."""
     return engine.prepare(make_prompts(point, 128, 17), point.output_len)
+
+
+def test_emptying_the_cache_is_part_of_ttft() -> None:
+    """As making one is for `hf`; here it takes 50 ms, and both tokens nothing."""
+    engine, cpu = HfCompiled(), torch.device("cpu")
+    engine.spec, engine.device = FP32, cpu
+
+    def generate(prompts: torch.Tensor, *, stopping_criteria: Any, **_: Any) -> torch.Tensor:
+        for _token in range(2):
+            stopping_criteria(prompts, None)
+        return prompts
+
+    engine.model = SimpleNamespace(generate=generate)
+    prompts, cache = torch.zeros(1, 3, dtype=torch.long), SimpleNamespace(reset=lambda: time.sleep(0.05))
+    more = {"past_key_values": cache}
+    work = Task(prompts, prompts, 2, GenerationConfig(), Stamps(cpu, 1, 2), more=more)
+    engine.generate(work)
+    first, second = engine.token_s(work)
+    assert 0.05 < first <= second < first + 0.05
 
 
 @pytest.mark.slow
