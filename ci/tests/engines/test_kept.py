@@ -97,6 +97,19 @@ def test_another_configuration_is_counted_again(other: Case, tmp_path: Path) -> 
     assert not counted_again(tmp_path, renamed)
 
 
+def test_a_gpu_that_packs_by_another_library_is_counted_by_itself(tmp_path: Path) -> None:
+    """On a GPU int8 is torchao's, with other scales; nf4 is bitsandbytes' everywhere."""
+    kept = KeptCounts(tmp_path, VERSIONS)
+    int8 = replace(CASE, engine=EngineSpec("hf_int8", kind="hf_int8"))
+    other = {**FOUND, "operators": {"prefill": 30, "decode": 20}}
+    on_gpu = replace(int8, hardware=library.hardware("l4"))
+    assert kept.of(on_gpu, Counting(other)) == other
+    assert kept.of(int8, Counting()) == FOUND
+    assert kept.of(on_gpu, Counting(other)) == other
+    nf4 = replace(CASE, engine=EngineSpec("hf_nf4", kind="hf_nf4"))
+    assert kept.of(nf4, Counting()) == kept.of(replace(nf4, hardware=on_gpu.hardware), Counting(other))
+
+
 def test_other_versions_and_other_code_count_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of torch and transformers, not of pytest; of the sources that count."""
     assert counted_again(tmp_path)
