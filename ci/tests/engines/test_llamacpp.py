@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,8 @@ from fixtures.core.spec import library
 from fixtures.core.spec.case import Case, EngineSpec, ModelSpec, Point
 from fixtures.core.spec.engine_kinds import KINDS
 from fixtures.engines import is_installed, open_here, why_not
-from fixtures.engines.protocol import Engine, WorkNotDone
+from fixtures.engines.one_process import require_disk
+from fixtures.engines.protocol import CannotLoad, Engine, WorkNotDone
 from fixtures.measure.prompts import make_prompts
 
 needs_cyllama = pytest.mark.skipif(not is_installed("cyllama"), reason="cyllama is not installed")
@@ -190,3 +193,33 @@ def test_the_counters_of_positions(shape: tuple[tuple[int, ...], int], due: tupl
     from fixtures.engines.llamacpp.engine import positions_due
 
     assert positions_due(*shape) == due
+
+
+@needs_cyllama
+def test_a_rate_of_integers_that_cannot_be_measured_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a mark in the record; the other rates are kept."""
+    from fixtures.engines import one_process
+    from fixtures.engines.llamacpp import engine
+
+    def fails(_device: object) -> float:
+        raise RuntimeError("_int_mm: not on this CPU\nwith a trace")
+
+    q4_0: Any = engine.open_q4_0()
+    q4_0._spec = EngineSpec("llamacpp_q4_0", kind="llamacpp_q4_0")
+    q4_0._not_provable = ["one", "other"]
+    monkeypatch.setattr(one_process, "measure_peaks", lambda *_: {"read_bytes_per_s": 1.0})
+    monkeypatch.setattr(engine, "integer_flops_per_s", lambda _: 2.0)
+    assert q4_0.measure_peaks(1) == {"read_bytes_per_s": 1.0, "int8_flops_per_s": 2.0}
+    monkeypatch.setattr(engine, "integer_flops_per_s", fails)
+    for _ in range(2):
+        assert q4_0.measure_peaks(1) == {"read_bytes_per_s": 1.0}
+    told = "the rate of integer products, which its kernels make: _int_mm: not on this CPU"
+    assert q4_0.case_facts(None) == {"not_provable": ["one", "other", told]}
+
+
+def test_a_file_without_room_on_the_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With where it would be written, and what changes that."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    require_disk(1, "the file")
+    with pytest.raises(CannotLoad, match=rf"takes 1000000000\.00 GB, and {tmp_path} has .* set TMPDIR"):
+        require_disk(10**18, "the file")
