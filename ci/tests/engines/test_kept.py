@@ -52,12 +52,12 @@ def counted_again(folder: Path, case: Case = CASE, versions: dict[str, str] | No
 def test_a_model_is_counted_once(tmp_path: Path) -> None:
     """In a session and after it; a plan finds it too, and the values are what they were."""
     kept, count = KeptCounts(tmp_path / "new", VERSIONS), Counting()
-    assert kept.find(MODEL, HF) is None
+    assert kept.find(MODEL, HF, "cpu") is None
     assert kept.of(CASE, count) == FOUND
     assert kept.of(replace(CASE, point=Point(9, 9, 9)), count) == FOUND
     assert count.calls == 1
-    assert kept.find(MODEL, HF) == STORED
-    assert KeptCounts(tmp_path / "new", VERSIONS).find(MODEL, HF) == STORED
+    assert kept.find(MODEL, HF, "cpu") == STORED
+    assert KeptCounts(tmp_path / "new", VERSIONS).find(MODEL, HF, "cpu") == STORED
     assert not counted_again(tmp_path / "new")
 
 
@@ -66,12 +66,12 @@ def test_counts_of_older_sessions_are_read_or_counted_again(tmp_path: Path) -> N
     kept = KeptCounts(tmp_path, VERSIONS)
     older = {key: value for key, value in FOUND.items() if key != "dispatch"}
     assert kept.of(CASE, Counting(older)) == older
-    found = KeptCounts(tmp_path, VERSIONS).find(MODEL, HF)
+    found = KeptCounts(tmp_path, VERSIONS).find(MODEL, HF, "cpu")
     assert STORED is not None
     assert found == replace(STORED, dispatch=None)
     told: list[str] = []
-    file = kept.file_of(kept.key_of(MODEL, HF))
-    file.write_text(as_text(kept.key_of(MODEL, HF), {**FOUND, "dispatch": {"ops": 1}}))
+    file = kept.file_of(kept.key_of(MODEL, HF, "cpu"))
+    file.write_text(as_text(kept.key_of(MODEL, HF, "cpu"), {**FOUND, "dispatch": {"ops": 1}}))
     again = KeptCounts(tmp_path, VERSIONS, tell=told.append)
     assert again.of(CASE, Counting()) == FOUND
     assert "the model is counted again" in told[0]
@@ -103,9 +103,11 @@ def test_a_gpu_that_packs_by_another_library_is_counted_by_itself(tmp_path: Path
     int8 = replace(CASE, engine=EngineSpec("hf_int8", kind="hf_int8"))
     other = {**FOUND, "operators": {"prefill": 30, "decode": 20}}
     on_gpu = replace(int8, hardware=library.hardware("l4"))
-    assert kept.of(on_gpu, Counting(other)) == other
     assert kept.of(int8, Counting()) == FOUND
+    assert [kept.find(MODEL, int8.engine, kind) for kind in ("cpu", "gpu")] == [STORED, None]
     assert kept.of(on_gpu, Counting(other)) == other
+    assert kept.of(int8, Counting(other)) == FOUND
+    assert kept.of(on_gpu, Counting()) == other
     nf4 = replace(CASE, engine=EngineSpec("hf_nf4", kind="hf_nf4"))
     assert kept.of(nf4, Counting()) == kept.of(replace(nf4, hardware=on_gpu.hardware), Counting(other))
 
@@ -126,7 +128,7 @@ def test_code_of_the_models_own_may_change(tmp_path: Path) -> None:
     kept, count = KeptCounts(tmp_path, VERSIONS), Counting()
     assert kept.of(own, count) == kept.of(own, count) == FOUND
     assert count.calls == 1
-    assert kept.find(own.model, HF) == STORED
+    assert kept.find(own.model, HF, "cpu") == STORED
     assert list(tmp_path.iterdir()) == []
 
 
@@ -135,7 +137,7 @@ def test_what_could_not_be_counted_is_tried_again(found: dict[str, Any], tmp_pat
     """In the next session."""
     kept = KeptCounts(tmp_path, VERSIONS)
     assert kept.of(CASE, Counting(found)) == found
-    assert kept.find(MODEL, HF) is None
+    assert kept.find(MODEL, HF, "cpu") is None
     assert list(tmp_path.iterdir()) == []
 
 
@@ -188,7 +190,7 @@ def test_what_is_read_back_is_the_work(tmp_path: Path) -> None:
     work = Work(1.5, 2.0, 3.0, 4, (Cache(2, 8, 16, 32), Cache(1, 8)))
     found = {**FOUND, "work": work.as_dict()}
     KeptCounts(tmp_path, VERSIONS).of(CASE, Counting(found))
-    counts = KeptCounts(tmp_path, VERSIONS).find(MODEL, HF)
+    counts = KeptCounts(tmp_path, VERSIONS).find(MODEL, HF, "cpu")
     assert counts is not None
     assert counts.work == work
 
