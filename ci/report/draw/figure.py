@@ -50,9 +50,9 @@ class Figure:
 
 @dataclass(frozen=True)
 class Cases:
-    """The samples for figures: `latest` has each case of a source once, `every` has those of all runs.
+    """Samples for figures: `latest` and `deep` have each case of a source once, `every` those of all runs.
 
-    Both are of cases that begin with an empty cache; `deep` is as `latest`, with cases at a depth.
+    `latest` has only cases that begin with an empty cache; the others have cases at a depth too.
     `estimators` are by the samples' kind; with them, figures of latency have estimated curves.
     """
 

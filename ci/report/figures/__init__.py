@@ -28,11 +28,10 @@ def figures(samples: Iterable[Sample], most: int | None = None, estimate: bool =
     The newest run of each case counts; trends show all runs. `estimate` adds estimated curves.
     """
     given = list(samples)
-    every = [sample for sample in given if not sample.point.depth]
-    latest = newest(every)
+    latest = newest(sample for sample in given if not sample.point.depth)
     kinds = grouped(latest, lambda sample: sample.kind) if estimate else {}
     estimators = {kind: Estimator(of_kind) for kind, of_kind in kinds.items()}
-    cases = Cases(latest, every, estimators, newest(given))
+    cases = Cases(latest, given, estimators, newest(given))
     sources = {name: room.KINDS[name](cases) for name, room in KINDS.items()}
     order, names, named = list(sources), set[str](), []
     for figure in sorted(islice(_in_turn(sources), most), key=lambda figure: order.index(figure.kind)):

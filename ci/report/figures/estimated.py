@@ -87,7 +87,8 @@ def _at(
         kind, n, engine = case.hardware.kind, case.devices, case.engine.kind
         estimate = estimator.of(replace(case, point=point))
         if isinstance(estimate, Estimate) and counts is not None:
-            needed = predict(point, counts.footprint, kind, n, engine).total_bytes
+            chunk = case.engine.prefill_chunk
+            needed = predict(point, counts.footprint, kind, n, engine, prefill_chunk=chunk).total_bytes
             if room is None or needed <= room:
                 yield point, estimate
 

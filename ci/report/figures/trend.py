@@ -29,7 +29,7 @@ _SHAPES = {
 
 
 def figures(cases: Cases) -> Iterator[Figure]:
-    """A figure for each model, machine and pair of lengths with enough runs of a case, a curve a batch."""
+    """A figure for each model, machine, lengths and depth with enough runs of a case, a curve a batch."""
     measured = [sample for sample in cases.every if sample.source == MEASURED and sample.history is not None]
     judged = Judged.of(measured)
     moves = moved(judged.runs)[0]
@@ -43,7 +43,7 @@ def figures(cases: Cases) -> Iterator[Figure]:
         shown = {place: number for number, place in enumerate(places[-_MOST_RUNS:], 1)}
         points = [point for runs in by_case for point in _points(runs, judged, shown)]
         if points:
-            title = "Trend: {} on {}, {}, input {}, output {}".format(*key)
+            title = "Trend: {} on {}, {}, input {}, output {}{}".format(*key)
             note = f"verdicts are the gate's, of each run by the {BEFORE} before it"
             ids = {recorded_id(sample) for runs in by_case for sample in runs}
             notes = [each.text for each in moves if each.case_id.partition(", ")[0] in ids]
@@ -82,8 +82,10 @@ def spec(figure: Figure) -> dict[str, Any]:
     return drawn
 
 
-def _place(sample: Sample) -> tuple[str, str, str, str, int]:
-    return sample.model, sample.hardware, sample.engine, sample.point.input_text, sample.point.output_len
+def _place(sample: Sample) -> tuple[str, str, str, str, int, str]:
+    point = sample.point
+    at = f", depth {point.depth}" if point.depth else ""
+    return sample.model, sample.hardware, sample.engine, point.input_text, point.output_len, at
 
 
 def _points(of_case: Sequence[Sample], judged: Judged, shown: dict[int, int]) -> Iterator[dict[str, Any]]:

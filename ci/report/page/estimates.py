@@ -114,7 +114,7 @@ class Estimates:
 
 
 def _known_values(known: Known) -> dict[str, Any]:
-    lengths = {(one.point.input_len, one.point.output_len) for one in known.measured}
+    lengths = {(one.point.input_len, one.point.output_len) for one in known.measured if not one.point.depth}
     return {
         "devices": sorted({one.devices for one in known.measured}),
         "models": sorted({one.model for one in known.measured}),

@@ -19,7 +19,8 @@ def predicted_bytes(sample: Sample) -> int | None:
     counts = counts_of(case)
     if case is None or counts is None:
         return None
-    parts = predict(case.point, counts.footprint, case.hardware.kind, case.devices, case.engine.kind)
+    chunk, kind = case.engine.prefill_chunk, case.hardware.kind
+    parts = predict(case.point, counts.footprint, kind, case.devices, case.engine.kind, prefill_chunk=chunk)
     return parts.total_bytes
 
 

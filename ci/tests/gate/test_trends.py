@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,9 @@ import numpy as np
 import pytest
 
 from ci.gate.__main__ import main
+from ci.gate.predecessors import lines_of
 from ci.gate.trends import LEAST_RUNS, change_points, changes
-from ci.tests.gate.curated import CASE, REAL, of_record, run
+from ci.tests.gate.curated import CASE, REAL, bench, of_record, run
 from fixtures.core.store.history import read_history
 
 
@@ -75,6 +78,21 @@ def test_without_a_change_or_with_few_runs_there_is_no_table(
     )
     found, followed, short = changes([read_history(file) for file in sorted(folder.glob("*"))[:3]])
     assert (found, followed, short) == ([], 0, 24)
+
+
+def test_a_case_at_a_depth_is_another_line(tmp_path: Path) -> None:
+    """Its runs are never among those of the case without one."""
+
+    def at_depth(values: dict[str, Any]) -> None:
+        deep = deepcopy(bench(values))
+        deep["extra_info"]["case"] |= {"id": f"{CASE}-at4096", "depth": 4096}
+        deep["stats"]["data"] = [3 * one for one in deep["stats"]["data"]]
+        values["benchmarks"].append(deep)
+
+    histories = [read_history(run(tmp_path, f"r{k}", change=at_depth)) for k in range(3)]
+    lines = {case_id: line for (case_id, _), line in lines_of(histories).items()}
+    flat, deep = ([log for _, _, log in lines[name]] for name in (CASE, f"{CASE}-at4096"))
+    assert [b - a for a, b in zip(flat, deep, strict=True)] == pytest.approx([math.log(3)] * 3)
 
 
 def test_without_the_library_there_is_one_line(

@@ -426,6 +426,22 @@ def test_a_trend_has_the_newest_runs_and_says_of_how_many(tmp_path: Path) -> Non
     assert [one.kind for one in figures(newest(read_samples([tmp_path]))) if one.kind == "trend"] == []
 
 
+def test_a_trend_of_a_case_at_a_depth_is_a_figure_of_its_own(tmp_path: Path) -> None:
+    """Its title has the depth; the figure of the case without one has the runs of that alone."""
+    for number in range(4):
+        deep = record("m", 1, 3.0 + number)
+        deep["case"] |= {"id": deep["case"]["id"] + "-at4096", "depth": 4096}
+        both = run([record("m", 1, 1.0 + number), deep], number)
+        (tmp_path / f"run_{number}.json").write_text(json.dumps(both))
+    found = {one.title: one for one in figures(read_samples([tmp_path])) if one.kind == "trend"}
+    flat, at_depth = "Trend: m on 1xcpu, hf, input 128, output 32", "depth 4096"
+    assert list(found) == [flat, f"{flat}, {at_depth}"]
+    for title, first in ((flat, 1.0), (f"{flat}, {at_depth}", 3.0)):
+        ratios = [(first + number) / (first + 1.5) for number in range(4)]
+        assert [values["ratio"] for values in found[title].points] == pytest.approx(ratios)
+        assert {values["case"].endswith("-at4096") for values in found[title].points} == {at_depth in title}
+
+
 BAD = [None, -1, 0, True, "x", [], {}, 1e400, math.nan, [None], [1, "x"], {"a": 1}]
 
 

@@ -22,10 +22,13 @@ from hypothesis import strategies as st
 from ci.report.__main__ import main
 from ci.report.page.build import HERE, SCRIPTS, STYLES, making_vega
 from ci.report.page.data import packed, page_data
+from ci.report.page.estimates import _known_values
 from ci.report.page.fields import GROUPS
 from ci.report.read.samples import newest, of_history, read_samples
 from ci.tests.conftest import ROOT
 from ci.tests.report_histories import HARM, MEASURED, PUBLISHED, harmful, many, template, write
+from fixtures.core.estimate.estimate import Known, Measured
+from fixtures.core.spec.case import Point
 from fixtures.core.store.history import read_history
 
 
@@ -184,6 +187,12 @@ def test_a_record_may_hold_anything(
     (one,) = data["cases"]
     assert all(isinstance(text, str) and len(text) <= 600 for text in one["texts"])
     assert all(value is None or isinstance(value, str | float | int) for value in one["values"])
+
+
+def test_a_case_at_a_depth_does_not_make_its_lengths_known() -> None:
+    """An estimate without a depth is of other lengths then, as `ci.pick` has it."""
+    measured = (Measured("m", 1, Point(1, 8, 4)), Measured("m", 1, Point(1, 16, 4, depth=64)))
+    assert _known_values(Known(measured))["lengths"] == [(8, 4)]
 
 
 def test_names_of_fields_are_each_there_once() -> None:
