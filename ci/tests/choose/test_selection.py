@@ -163,7 +163,7 @@ def test_set_reaches_every_sweep(project: pytest.Pytester) -> None:
     arguments = ["--set", "batch_sizes=[2,4]", "--set", "input_lengths=[64]", "--set", "output_lengths=[32]"]
     ids = listed(project, "--hardware", "1xcpu", *arguments)
     assert {i.partition("-hf-")[2] for i in ids} == {"b2-in64-out32", "b4-in64-out32"}
-    assert len(ids) == 6
+    assert len(ids) == 8
 
 
 def test_any_other_model_takes_the_default_sweeps_of_this_machine(project: pytest.Pytester) -> None:

@@ -50,6 +50,7 @@ SMALL = {
     "mpt125m": 512 * 96 + 2 * (12 * 96**2 + 2 * 96) + 96,
     "llama125m": 2 * 512 * 96 + 2 * (4 * 96**2 + 3 * 96 * 256 + 2 * 96) + 96,
     "falcon125m": 512 * 96 + 2 * (96 * (96 + 2 * 8) + 96**2 + 8 * 96**2 + 2 * 96) + 2 * 96,
+    "qwen3_0_6b": 512 * 96 + 2 * (96 * (16 + 8 + 8 + 16) * 128 + 3 * 96 * 256 + 2 * 96 + 2 * 128) + 96,
 }
 
 # By a real Python: each way to start is gone through as a user does, and `overhead` compares starts.
@@ -66,15 +67,20 @@ needs_environment = pytest.mark.skipif(
 
 
 def shrink(file: Path, parameters: int) -> None:
-    """Leave a model of the library a sixth of its layers, an eighth of its width, and 512 tokens."""
+    """Leave a model of the library two layers, a width of 96, its heads, and 512 tokens."""
     text = file.read_text(encoding="utf-8")
+    layers, width, kept = (
+        int(re.findall(rf"^ *(?:{key}): (\d+)", text, re.M)[0])
+        for key in ("num_hidden_layers|n_layers", "hidden_size|d_model", "kv_values_per_token")
+    )
+    narrower = 1 if "  head_dim: " in text else width // 96
     keys = {
         r"  (?:num_hidden|n)_layers": 2,
         r"  (?:hidden_size|d_model)": 96,
         r"  intermediate_size": 256,
         r"  vocab_size": 512,
         r"parameters": parameters,
-        r"kv_values_per_token": int(re.findall(r"^kv_values_per_token: (\d+)", text, re.M)[0]) // (6 * 8),
+        r"kv_values_per_token": kept // (layers // 2 * narrower),
     }
     for key, value in keys.items():
         text = re.sub(rf"^({key}): \d+", rf"\g<1>: {value}", text, flags=re.M)
