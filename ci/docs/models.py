@@ -1,7 +1,7 @@
-"""Writes the tables of models in yamls/README.md: counted against published figures, and what is not counted.
+"""Writes the table of models in yamls/README.md: counted against published figures.
 
-python -m ci.docs.models          write the tables
-python -m ci.docs.models --check  exit code 1 if they are not current
+python -m ci.docs.models          write the table
+python -m ci.docs.models --check  exit code 1 if it is not current
 """
 
 from __future__ import annotations
@@ -19,17 +19,14 @@ from fixtures.core.spec.case import EngineSpec, ModelSpec
 README = library.YAMLS / "README.md"
 PART = Marked("models", "ci.docs.models")
 
-# Why a model of the library has no file in yamls/counts, and the counter's own words.
-NOT_COUNTED: dict[str, tuple[str, str]] = {}
-
 
 def entries(name: str) -> dict[str, Node]:
     """The yaml of a model of the library, key by key."""
     return library.find("models", as_node(name, "")).mapping()
 
 
-def tables() -> str:
-    """Both tables in Markdown: a row a model, parameters in billions, cache in bytes of bf16."""
+def table() -> str:
+    """The table in Markdown: a row a model, parameters in billions, cache in bytes of bf16."""
     rows: list[tuple[str, ...]] = [
         (
             "model",
@@ -48,10 +45,7 @@ def tables() -> str:
         of = entries(name)
         if "published" in of:
             rows.append(_row(library.model(name), of["published"].mapping()))
-    if not NOT_COUNTED:
-        return "\n".join(markdown(rows))
-    reasons = [("not counted", "why", "the counter says"), *((n, *why) for n, why in NOT_COUNTED.items())]
-    return "\n".join([*markdown(rows), "", *markdown(reasons)])
+    return "\n".join(markdown(rows))
 
 
 def _row(model: ModelSpec, published: dict[str, Node]) -> tuple[str, ...]:
@@ -78,7 +72,7 @@ def _row(model: ModelSpec, published: dict[str, Node]) -> tuple[str, ...]:
 
 def main(arguments: Sequence[str]) -> int:
     """Write or check; the exit code."""
-    return PART.write_or_check(arguments, README, tables)
+    return PART.write_or_check(arguments, README, table)
 
 
 if __name__ == "__main__":

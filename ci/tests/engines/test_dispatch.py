@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ci.docs.models import NOT_COUNTED, entries
+from ci.docs.models import entries
 from fixtures.core.cost.dispatch import Dispatch
 from fixtures.core.cost.stored_counts import find_counts
 from fixtures.core.spec.case import Case, EngineSpec, ModelSpec, Point
@@ -89,7 +89,7 @@ def has_kinds_of_layers(architecture: dict[str, Any]) -> bool:
     return bool(dense_first or len(with_experts) > 1 or kinds & {"linear_attention", "mamba"})
 
 
-@pytest.mark.parametrize("name", [name for name in names("models") if name not in NOT_COUNTED])
+@pytest.mark.parametrize("name", names("models"))
 def test_every_counted_model_of_the_library_has_its_operators_counted(name: str) -> None:
     """As many a layer as an operator trace has: 20 to 200, and fewer outside of the layers than in them.
 

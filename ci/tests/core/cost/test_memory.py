@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci.docs.models import NOT_COUNTED, entries
+from ci.docs.models import entries
 from ci.tests.conftest import ROOT
 from fixtures.core.base.errors import InputError
 from fixtures.core.cost import stated_bytes
@@ -234,7 +234,7 @@ def test_more_work_never_needs_less(name: str, engine: str, point: Point, more: 
     assert total(point, 4) <= total(point, 2) <= least
 
 
-@pytest.mark.parametrize("name", [name for name in library.names("models") if name not in NOT_COUNTED])
+@pytest.mark.parametrize("name", library.names("models"))
 def test_stored_counts_agree_with_stated_figures(name: str) -> None:
     """Bytes of the parameters and of the cache, by the yaml's own hand arithmetic."""
     model = library.model(name)

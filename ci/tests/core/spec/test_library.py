@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
-from ci.docs.models import NOT_COUNTED, PART, README, entries, tables
+from ci.docs.models import PART, README, table
 from fixtures.core.base.errors import InputError
 from fixtures.core.base.node import Node, as_node
 from fixtures.core.base.yamlfile import parse_yaml, read_yaml
 from fixtures.core.cost.sweep import expand
 from fixtures.core.spec import library
-from fixtures.core.spec.case import Case, EngineSpec, ModelSpec, Point
 from fixtures.core.spec.devices.machine import Machine
 from fixtures.core.spec.suite import read_suite
 
@@ -45,7 +44,7 @@ def test_every_file_is_of_a_known_kind() -> None:
     found = {path.relative_to(library.YAMLS) for path in library.YAMLS.rglob("*") if path.is_file()}
     known = {Path(kind) / f"{name}.yaml" for kind, name in FILES}
     counts = {
-        Path("counts") / f"{model}.json" for model in MODELS if model not in NOT_COUNTED
+        Path("counts") / f"{model}.json" for model in MODELS
     }  # made by fixtures.engines.counting.recount
     physics = {path for path in found if path.parts[0] == "physics"}  # by ci.physics
     made = {*counts, *physics, Path("splits.json")}  # that one by ci.census
@@ -67,7 +66,7 @@ def test_every_model_is_complete_and_has_its_sources(name: str) -> None:
     """Without its figures there is no telling whether it fits."""
     model = library.model(name)
     assert model.parameters
-    assert model.kv_values_per_token or name in NOT_COUNTED
+    assert model.kv_values_per_token
     assert model.context_len
     for source in ("source", "parameters_source"):
         assert len(entry("models", name)[source].text()) > 20
@@ -115,11 +114,9 @@ def test_parameters_are_those_that_are_published(name: str) -> None:
 
 
 def test_the_table_of_models_is_current() -> None:
-    """In the README beside them, with every model that has published figures, and why some have no counts."""
+    """In the README beside them, with every model that has published figures."""
     readme = README.read_text(encoding="utf-8")
-    assert PART.within(readme, tables()) == readme
-    assert set(NOT_COUNTED) <= set(MODELS)
-    assert all("published" in entries(name) for name in NOT_COUNTED)
+    assert PART.within(readme, table()) == readme
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if library.model(name).kv_values_per_token])
@@ -474,21 +471,3 @@ def test_a_cpus_sweep_is_its_sister_at_a_sixteenth(name: str) -> None:
     assert long["batch_sizes"][-1] == "max"
     for key in ("input_lengths", "output_lengths"):
         assert short[key] == [length // 16 for length in long[key]]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", NOT_COUNTED)
-def test_what_is_not_counted_is_refused_by_the_counter(name: str) -> None:
-    """In its own words, for the first layers, which have each kind; never a wrong number."""
-    pytest.importorskip("transformers")
-    from fixtures.engines.counting.count import CannotCount, count_work
-
-    architecture: dict[str, Any] = dict(library.model(name).architecture)
-    for key, value in architecture.items():
-        if isinstance(value, list) and len(value) > 20:
-            architecture[key] = value[:6]
-    if "num_hidden_layers" in architecture:
-        architecture["num_hidden_layers"] = 6
-    model = ModelSpec(name, architecture)
-    with pytest.raises(CannotCount, match=NOT_COUNTED[name][1]):
-        count_work(Case(model, library.hardware("cpu"), 1, EngineSpec("hf"), Point(1, 1, 1)))
