@@ -42,17 +42,9 @@ _FIELDS: dict[int, str] = {
     256: "moe_intermediate_size expert_ffn_hidden_size",
 }  # fmt: skip
 _LAYER_FIELDS = [
-    "num_hidden_layers",
-    "n_layer",
-    "n_layers",
-    "num_layers",
-    "encoder_layers",
-    "decoder_layers",
-    "num_encoder_layers",
-    "num_decoder_layers",
-    "num_blocks",
-    "depth",
-]
+    "num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers",
+    "num_encoder_layers", "num_decoder_layers", "num_blocks", "depth",
+]  # fmt: skip
 SIZES = {field: value for value, fields in _FIELDS.items() for field in fields.split()}
 
 # Lists with a kind for each layer; a small model has one layer of each kind that a large one has.
