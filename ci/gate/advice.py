@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Sequence
 
 from ci.gate.verdicts import Verdict, Word
+from fixtures.core.base.text import counted
 from fixtures.core.store.history import History
 
 _NAMED = 4  # cases in a command
@@ -20,8 +21,8 @@ def advice(verdicts: Sequence[Verdict], runs: Sequence[History], baseline: Seque
     newest = baseline[-1]
     commit = newest.commit.id
     lines = [
-        f"compared: {_runs(len(runs), 'new')} with {_runs(len(baseline), 'stored')}, the newest of "
-        f"{newest.taken[:19] or 'unknown time'}, commit {(commit or 'unknown')[:12]}"
+        f"compared: {counted(len(runs), 'new run')} with {counted(len(baseline), 'stored run')}, "
+        f"the newest of {newest.taken[:19] or 'unknown time'}, commit {(commit or 'unknown')[:12]}"
     ]
     times = [run.taken_s for run in runs if run.taken_s is not None]
     if times and newest.taken_s is not None and min(times) < newest.taken_s:
@@ -39,7 +40,3 @@ def advice(verdicts: Sequence[Verdict], runs: Sequence[History], baseline: Seque
             "for a baseline of what runs now, accept ten runs: python -m ci.gate accept RUN --new-epoch WHY"
         )
     return lines
-
-
-def _runs(count: int, which: str) -> str:
-    return f"{count} {which} run{'s' * (count != 1)}"

@@ -13,7 +13,7 @@ import numpy as np
 
 from ci.gate import counters, fingerprint
 from ci.gate.stored.decide import Decision, decide, spells
-from fixtures.core.base.text import printable, significant
+from fixtures.core.base.text import counted, printable, significant
 from fixtures.core.result.spread import ALPHA, LEAST_RUNS
 from fixtures.core.store.history import History, Measured
 
@@ -241,7 +241,7 @@ def _timed(
             found.append(Verdict(case_id, Word.NOT_COMPARABLE, "a record has no median"))
         elif known < LEAST_RUNS:
             ratio = _exp(_mean(new) - _mean(old))
-            runs_of = f"{known} comparable run{'s' * (known != 1)}"
+            runs_of = counted(known, "comparable run")
             reason = f"the baseline has {runs_of} of it; at least {LEAST_RUNS} are needed"
             found.append(Verdict(case_id, Word.INCONCLUSIVE, reason, ratio=ratio))
         else:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from ci.gate.predecessors import moved
 from ci.report.read.samples import Sample
 from fixtures.core.base.columns import markdown
+from fixtures.core.base.text import counted
 from fixtures.core.fields import MARKDOWN, shown_in
 from fixtures.core.result.record_times import Limits
 from fixtures.core.store.history import History
@@ -34,7 +35,7 @@ def summary(samples: Sequence[Sample], runs: Sequence[History]) -> str:
     failed = {case_id: why for run in runs for case_id, why in run.failed.items()}
     counts += [f"{len(failed)} failed"] if failed else []
     lines = [
-        f"{_number(len(samples), 'case')} of {_number(len(runs), 'run')}: {', '.join(counts) or 'nothing'}."
+        f"{counted(len(samples), 'case')} of {counted(len(runs), 'run')}: {', '.join(counts) or 'nothing'}."
     ]
     lines += ["", *_failures(failed)] if failed else []
     lines += ["", table(samples[:MOST_ROWS]).rstrip("\n")] if samples else []
@@ -94,7 +95,3 @@ def escaped(text: str) -> str:
     needs_room = one_line.strip() != "" and (one_line[0] in "` " or one_line[-1] in "` ")
     room = " " if needs_room else ""
     return f"{fence}{room}{one_line}{room}{fence}"
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}{'s' * (count != 1)}"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ci.gate.calibrate.simulate import CASES, HEAD, Planted, Regime, Simulated, least, most, paired, row
 from ci.gate.paired.sequential import MOST_PAIRS
+from fixtures.core.base.text import counted
 
 REGIMES = (
     Regime("quiet", core=0.01),
@@ -77,7 +78,7 @@ def paired_table(runs: int, everything: bool, seed: int = 0) -> Iterator[str]:
     for regime in (QUIET, SHARED):
         for cases in MANY:
             rates = paired(Simulated(regime), _fewer(runs, cases), seed, cases=cases)
-            yield row(f"paired, {regime.name}, {cases} case{'s' * (cases > 1)}", rates)
+            yield row(f"paired, {regime.name}, {counted(cases, 'case')}", rates)
     for regime in APART:
         yield row(f"apart: {regime.name}", paired(Simulated(regime), runs, seed))
     yield from ("", *PLANTED_HEAD)

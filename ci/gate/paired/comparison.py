@@ -19,7 +19,7 @@ from ci.gate.paired.pairs_file import PairsFile
 from ci.gate.paired.sequential import COVERAGE, LEAST_PAIRS, MOST_PAIRS, TAIL, Rule, Series, interval
 from ci.gate.paired.sides import Took
 from ci.gate.verdicts import Verdict, Word
-from fixtures.core.base.text import duration
+from fixtures.core.base.text import counted, duration
 
 _ALIKE = 0.2  # an autocorrelation that is worth a word
 
@@ -141,7 +141,7 @@ class Comparison:
         if case_id in self.ended:
             word, reason = self.ended[case_id]
             return Verdict(case_id, word, reason, **figures)
-        pairs = f"{len(logs)} pair{'s' * (len(logs) != 1)}"
+        pairs = counted(len(logs), "pair")
         counts = [series.slow(row) for series, row in of_series]
         new, base = sum(one[0] for one in counts), sum(one[1] for one in counts)
         slow = tail.said(new, base, len(logs))
