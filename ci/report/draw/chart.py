@@ -81,11 +81,10 @@ def batch_axis(figure: Figure) -> Axis:
 
 def chart(
     figure: Figure,
-    x: dict[str, Any],
-    y: dict[str, Any],
+    x: Axis | dict[str, Any],
+    y: Axis,
     *,
     order: str | None,
-    interval: tuple[str, str] | None = None,
     look: str = "source",
     shapes: Mapping[str, str] = SHAPES,
     look_title: str = "points are",
@@ -94,9 +93,11 @@ def chart(
 
     Estimates lie below the points, their bands below everything.
 
-    `x` and `y` are encodings; the field `look` sets a point's shape. With more than 150 points there are no
-    intervals.
+    `x` may be an encoding. The fields `y.also` are the ends of an interval; with more than 150 points there
+    are none. The field `look` sets a point's shape.
     """
+    along = x if isinstance(x, dict) else x.encoding(figure, "x")
+    up = y.encoding(figure, "y")
     series = sorted({point["series"] for point in figure.points}, key=natural)
     of_colour = colour(series, figure.legend)
     if figure.estimates:
@@ -115,13 +116,13 @@ def chart(
             **estimate_data(figure),
         },
         "data": {"name": "points"},
-        "encoding": {"x": x, "y": y, "color": of_colour},
+        "encoding": {"x": along, "y": up, "color": of_colour},
         "layer": [
-            *bands(figure, x, y),
-            *lines(figure, x, y, of_colour),
-            *estimates(figure, x, y),
+            *bands(figure, along, up),
+            *lines(figure, along, up, of_colour),
+            *estimates(figure, along, up),
             *([] if order is None else [curves(order, of_colour)]),
-            *([intervals(y, *interval)] if interval is not None and described else []),
+            *([intervals(up, *y.also)] if y.also and described else []),
             points(figure, look, shapes, look_title, described),
         ],
         "config": {"font": FONT, "legend": {"labelLimit": 400}, "axis": {"gridColor": "#e4e4e4"}},

@@ -15,7 +15,7 @@ from ci.report.draw.figure import ESTIMATED, PREDICTED, RAN_OUT, Cases, Figure, 
 from ci.report.figures.estimated import Along, curves, estimable
 from ci.report.figures.latency import latency_point, machine
 from ci.report.read.predicted import predicted_latencies
-from ci.report.read.samples import Sample, grouped
+from ci.report.read.samples import Sample, grouped, lengths
 from fixtures.core.estimate.estimate import Estimate
 from fixtures.core.spec.case import Point
 
@@ -28,7 +28,7 @@ def figures(cases: Cases) -> Iterator[Figure]:
     by_length = _over_length(cases.latest)
     alike = grouped(cases.latest, lambda sample: (sample.model, sample.kind))
     expected: dict[tuple[str, str], dict[str, float]] = {}
-    for key, group in grouped(cases.latest, _place).items():
+    for key, group in grouped(cases.latest, lambda one: (one.model, one.kind, *lengths(one))).items():
         if not _batches_differ(group) or all(_curve(sample) in by_length for sample in group):
             continue
         model, kind, first, last = key
@@ -51,17 +51,8 @@ KINDS = {BATCH: figures}
 
 def spec(figure: Figure) -> dict[str, Any]:
     """On logarithmic axes."""
-    also = ("low_ms", "high_ms")
-    y = Axis("latency_ms", "mean latency, ms", also=also)
-    x = batch_axis(figure)
-    return chart(
-        figure,
-        x.encoding(figure, "x"),
-        y.encoding(figure, "y"),
-        order="batch_size",
-        interval=also,
-        look="look",
-    )
+    y = Axis("latency_ms", "mean latency, ms", also=("low_ms", "high_ms"))
+    return chart(figure, batch_axis(figure), y, order="batch_size", look="look")
 
 
 def _with_latency(group: Sequence[Sample]) -> Iterator[dict[str, Any]]:
@@ -103,10 +94,6 @@ def _at_batch(point: Point, latency_s: float) -> tuple[float, float]:
 
 
 _ALONG = Along("batch_size", _at_batch)
-
-
-def _place(sample: Sample) -> tuple[str, str, str, int]:
-    return sample.model, sample.kind, sample.point.input_text, sample.point.output_len
 
 
 def _curve(sample: Sample) -> tuple[str, str, str, str, int]:

@@ -55,7 +55,6 @@ KINDS = {ENGINES: figures}
 
 def spec(figure: Figure) -> dict[str, Any]:
     """A column an engine, and the ratio from 0; a colour a batch size."""
-    also = ("low", "high")
     engines = {round(values["column"]): values["engine"] for values in figure.points}
     last = max(engines)
     names = [engines.get(column, "") for column in range(1, last + 1)]
@@ -72,8 +71,8 @@ def spec(figure: Figure) -> dict[str, Any]:
         },
         "scale": {"zero": False, "domain": [_HALF, last + _HALF], "nice": False},
     }
-    y = Axis("value", f"times as fast as {BASE}", ZERO, also)
-    return chart(figure, x, y.encoding(figure, "y"), order=None, interval=also)
+    y = Axis("value", f"times as fast as {BASE}", ZERO, ("low", "high"))
+    return chart(figure, x, y, order=None)
 
 
 def _points(row: Row, engines: Sequence[str], number: int) -> Iterator[dict[str, Any]]:

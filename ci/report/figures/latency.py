@@ -13,7 +13,7 @@ from ci.report.draw.chart import ZERO, Axis, chart
 from ci.report.draw.figure import Cases, Figure, point
 from ci.report.figures.estimated import Along, curves
 from ci.report.read.cases import latency_of
-from ci.report.read.samples import Sample, grouped
+from ci.report.read.samples import Sample, grouped, lengths
 from fixtures.core.result.metrics import output_tokens_per_s
 from fixtures.core.spec.case import Point
 
@@ -56,7 +56,7 @@ def spec(figure: Figure) -> dict[str, Any]:
     else:
         x = Axis("tokens_per_s", "output tokens/s", ZERO)
         y, order = Axis("latency_ms", y_title, ZERO, also=also), "batch_size"
-    return chart(figure, x.encoding(figure, "x"), y.encoding(figure, "y"), order=order, interval=also)
+    return chart(figure, x, y, order=order)
 
 
 def latency_point(sample: Sample, series: str, **values: Any) -> dict[str, Any]:
@@ -123,10 +123,6 @@ def _several(of: Callable[[Sample], str]) -> Callable[[Sequence[Sample]], bool]:
     return lambda group: len({of(sample) for sample in group}) > 1
 
 
-def _lengths(sample: Sample) -> tuple[str, int]:
-    return sample.point.input_text, sample.point.output_len
-
-
 _OVER_LENGTH = _View(
     LENGTH,
     "Latency over output length: {0} on {1}, {2}, input {3}",
@@ -140,7 +136,7 @@ _AGAINST_THROUGHPUT = (
         THROUGHPUT,
         "Latency against throughput: {0}, input {1}, output {2}",
         "hardware",
-        lambda sample: (sample.model, *_lengths(sample)),
+        lambda sample: (sample.model, *lengths(sample)),
         machine,
         _several(lambda sample: sample.hardware),
     ),
@@ -148,7 +144,7 @@ _AGAINST_THROUGHPUT = (
         THROUGHPUT,
         "Latency against throughput: models on {0}, {1}, input {2}, output {3}",
         "model",
-        lambda sample: (sample.hardware, sample.engine, *_lengths(sample)),
+        lambda sample: (sample.hardware, sample.engine, *lengths(sample)),
         lambda sample: sample.model,
         _several(lambda sample: sample.model),
     ),

@@ -10,7 +10,7 @@ from ci.report.draw.figure import DASHED, PREDICTED, RAN_OUT, Cases, Figure, lin
 from ci.report.figures.latency import machine
 from ci.report.read.cases import memory_bytes
 from ci.report.read.predicted import predicted_bytes
-from ci.report.read.samples import Sample, grouped
+from ci.report.read.samples import Sample, grouped, lengths
 from fixtures.core.base.text import significant
 
 MEMORY = "memory"
@@ -19,7 +19,7 @@ _GB = 1e9
 
 def figures(cases: Cases) -> Iterator[Figure]:
     """A figure for each model, kind of device and pair of lengths with several batches in a curve."""
-    for key, group in grouped(cases.latest, _place).items():
+    for key, group in grouped(cases.latest, lambda one: (one.model, one.kind, *lengths(one))).items():
         usable = [sample for sample in group if sample.latency_s is None or _peak_bytes(sample) is not None]
         batches = grouped(group, machine).values()
         if not usable or all(len({sample.point.batch_size for sample in curve}) < 2 for curve in batches):
@@ -39,12 +39,8 @@ KINDS = {MEMORY: figures}
 
 def spec(figure: Figure) -> dict[str, Any]:
     """On logarithmic axes."""
-    x, y = batch_axis(figure), Axis("memory_gb", "peak memory of a device, GB")
-    return chart(figure, x.encoding(figure, "x"), y.encoding(figure, "y"), order="batch_size", look="look")
-
-
-def _place(sample: Sample) -> tuple[str, str, str, int]:
-    return sample.model, sample.kind, sample.point.input_text, sample.point.output_len
+    y = Axis("memory_gb", "peak memory of a device, GB")
+    return chart(figure, batch_axis(figure), y, order="batch_size", look="look")
 
 
 def _points(sample: Sample) -> Iterator[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 from ci.report.draw.chart import AROUND, Axis, batch_axis, chart
 from ci.report.draw.figure import DASHED, DOTTED, Cases, Figure, line, point
 from ci.report.figures.latency import machine
-from ci.report.read.samples import Sample, grouped
+from ci.report.read.samples import Sample, grouped, lengths
 from ci.report.read.speed_ups import gain, pairs, share_of_hardware, wins
 
 SPEED_UP, EFFICIENCY = "speed-up", "efficiency"
@@ -44,17 +44,14 @@ KINDS = {SPEED_UP: speed_ups, EFFICIENCY: efficiencies}
 
 def spec(figure: Figure) -> dict[str, Any]:
     """Batch size on a logarithmic axis, the figure's value on a linear one."""
-    title, also = ("speed-up" if figure.kind == SPEED_UP else "efficiency, %"), ("low", "high")
-    x, y = batch_axis(figure), Axis("value", title, AROUND, also)
-    encodings = (x.encoding(figure, "x"), y.encoding(figure, "y"))
-    return chart(figure, *encodings, order="batch_size", interval=also)
+    title = "speed-up" if figure.kind == SPEED_UP else "efficiency, %"
+    y = Axis("value", title, AROUND, ("low", "high"))
+    return chart(figure, batch_axis(figure), y, order="batch_size")
 
 
 def _groups(cases: Cases) -> Iterator[tuple[tuple[str, str, int], list[Sample], list[tuple[Sample, Sample]]]]:
     """(Model and lengths, their cases, the pairs of these) for pairs with two batch sizes or more."""
-    place = grouped(
-        cases.latest, lambda sample: (sample.model, sample.point.input_text, sample.point.output_len)
-    )
+    place = grouped(cases.latest, lambda sample: (sample.model, *lengths(sample)))
     for key, group in place.items():
         compared = pairs(group)
         if len({sample.point.batch_size for sample, _ in compared}) > 1:

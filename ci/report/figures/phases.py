@@ -9,7 +9,7 @@ from ci.report.draw.chart import LOG, ZERO, Axis, batch_axis, chart
 from ci.report.draw.figure import DOTTED, Cases, Figure, line, point
 from ci.report.figures.latency import machine
 from ci.report.read.cases import Seconds, tpot_of, ttft_of
-from ci.report.read.samples import Sample, grouped
+from ci.report.read.samples import Sample, grouped, lengths
 from fixtures.core.result.record_times import Limits
 
 PREFILL, DECODE = "prefill", "decode"
@@ -40,21 +40,17 @@ KINDS = {PREFILL: prefills, DECODE: decodes}
 
 def spec(figure: Figure) -> dict[str, Any]:
     """On logarithmic axes; over depth, which may be 0, on linear ones, where a line in bytes is straight."""
-    also = ("low_ms", "high_ms")
     phase = _TTFT if figure.kind == PREFILL else _TPOT
     along = next(name for name in _OVER if any(name in values for values in figure.points))
     scale = ZERO if along == "depth" else LOG
     x = batch_axis(figure) if along == "batch_size" else Axis(along, f"{_OVER[along]}, tokens", scale)
-    y = Axis("phase_ms", f"{phase.metric}, ms", scale, also=also)
-    encodings = (x.encoding(figure, "x"), y.encoding(figure, "y"))
-    return chart(figure, *encodings, order=along, interval=also)
+    y = Axis("phase_ms", f"{phase.metric}, ms", scale, also=("low_ms", "high_ms"))
+    return chart(figure, x, y, order=along)
 
 
 def _figures(cases: Cases, phase: _Phase) -> Iterator[Figure]:
     timed = [sample for sample in cases.latest if sample.latency_s and phase.seconds_of(sample)]
-    over_batch = grouped(
-        timed, lambda sample: (sample.model, sample.point.input_text, sample.point.output_len)
-    )
+    over_batch = grouped(timed, lambda sample: (sample.model, *lengths(sample)))
     even = [sample for sample in timed if not sample.point.ragged]
     over_input = grouped(
         even, lambda sample: (sample.model, sample.point.batch_size, sample.point.output_len)

@@ -62,15 +62,7 @@ def spec(figure: Figure) -> dict[str, Any]:
     """On logarithmic axes."""
     x = Axis("intensity", "arithmetic intensity, FLOP/byte")
     y = Axis("flops_per_s", "attained FLOP/s a device", also=("low", "high"), format="~s")
-    return chart(
-        figure,
-        x.encoding(figure, "x"),
-        y.encoding(figure, "y"),
-        order=None,
-        interval=("low", "high"),
-        look="look",
-        shapes=_SHAPES,
-    )
+    return chart(figure, x, y, order=None, look="look", shapes=_SHAPES)
 
 
 def _points(sample: Sample) -> Iterator[dict[str, Any]]:

@@ -67,16 +67,7 @@ def spec(figure: Figure) -> dict[str, Any]:
         "labelExpr": f"({json.dumps(runs)})[datum.value]", "labelAngle": -40, "labelOverlap": True,
     }  # fmt: skip
     y = Axis("ratio", "latency / its median over the runs", AROUND, also=("low", "high"))
-    drawn = chart(
-        figure,
-        encoding,
-        y.encoding(figure, "y"),
-        order="number",
-        interval=("low", "high"),
-        look="verdict",
-        shapes=_SHAPES,
-        look_title="verdict",
-    )
+    drawn = chart(figure, encoding, y, order="number", look="verdict", shapes=_SHAPES, look_title="verdict")
     changed = "datum.verdict === 'REGRESSED' || datum.verdict === 'IMPROVED'"
     drawn["layer"][-1]["encoding"]["size"] = {"condition": {"test": changed, "value": 160}, "value": 55}
     return drawn

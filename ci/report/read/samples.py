@@ -185,6 +185,11 @@ def _lengths(case: RecordedCase) -> tuple[int, ...]:
     return tuple(map(int, parts)) if max(map(len, parts)) < _DIGITS else (0,)
 
 
+def lengths(sample: Sample) -> tuple[str, int]:
+    """Input and output length, as figures and tables name them."""
+    return sample.point.input_text, sample.point.output_len
+
+
 def newest(samples: Iterable[Sample]) -> list[Sample]:
     """The newest sample of each case and source; the fastest would promise too much."""
     latest: dict[tuple[str, str], Sample] = {}
