@@ -14,6 +14,7 @@ import gc
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from ci.gate.accept import WHYS, accept, allowed
@@ -29,15 +30,20 @@ from fixtures.core.store.runs import once, without
 
 BASELINES = Path(__file__).resolve().parents[1] / "baselines"
 BAD_INPUT, FAULT, INTERRUPTED = 4, 70, 130
+_ROOMS = {  # of commands that take a moment to import
+    "paired": "ci.gate.paired.command",
+    "calibrate": "ci.gate.calibrate.command",
+    "trends": "ci.gate.trends",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        commands = {"accept": _accept, "paired": _paired, "calibrate": _calibrate, "trends": _trends}
-        command = commands.get(words[0]) if words else None
-        return _judge(words) if command is None else command(words[1:])
+        if words and words[0] in _ROOMS:
+            return int(import_module(_ROOMS[words[0]]).main(words[1:]))
+        return _accept(words[1:]) if words[:1] == ["accept"] else _judge(words)
     except InputError as error:
         print(f"ERROR: {error}", file=sys.stderr)
     except OSError as error:
@@ -164,24 +170,6 @@ def _accept(words: Sequence[str]) -> int:
     file = accept(run, folder, in_order(stored), allowed(option.allow), option.name, option.new_epoch)
     print(f"accepted: {file}")
     return 0
-
-
-def _paired(words: Sequence[str]) -> int:
-    from ci.gate.paired.command import main  # numpy takes a moment
-
-    return main(words)
-
-
-def _trends(words: Sequence[str]) -> int:
-    from ci.gate.trends import main
-
-    return main(words)
-
-
-def _calibrate(words: Sequence[str]) -> int:
-    from ci.gate.calibrate.command import main
-
-    return main(words)
 
 
 if __name__ == "__main__":

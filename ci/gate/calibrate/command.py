@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ci.gate.arguments import Parser, positive
@@ -50,13 +50,16 @@ def main(words: Sequence[str]) -> int:
         print(f"its pairs are in {folder}; --replay takes their noise, to plant slowdowns into it")
     elif option.replay is not None:
         noise, pairs = replayed(option.replay)
-        lines = [*HEAD, row(f"paired, noise of {pairs} measured pairs", paired(noise, option.runs))]
-        print("\n".join(lines))
+        _print([*HEAD, row(f"paired, noise of {pairs} measured pairs", paired(noise, option.runs))])
     elif option.order:
-        for line in order_table(option.runs):
-            print(line, flush=True)
+        _print(order_table(option.runs))
     else:
-        for table in (stored_table(option.runs, option.all), [""], paired_table(option.runs, option.all)):
-            for line in table:
-                print(line, flush=True)
+        _print(stored_table(option.runs, option.all))
+        _print([""])
+        _print(paired_table(option.runs, option.all))
     return 0
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line, flush=True)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ci.gate.calibrate.families import APART, TUNED, Make
-from ci.gate.calibrate.simulate import at_least, at_most, percent
+from ci.gate.calibrate.simulate import at_least, at_most, most, percent
 from ci.gate.stored.decide import decide
 from ci.gate.verdicts import THRESHOLD
 from fixtures.core.result.spread import ALPHA
@@ -50,7 +50,7 @@ class StoredRates:
         """
         found, passed = (round(one / self.slower * self.runs) for one in (self.found, self.passed))
         return [
-            f"{percent(self.alarms / self.runs)} (< {percent(at_most(self.alarms, self.runs))})",
+            most(self.alarms, self.runs),
             f"{percent(self.found / self.slower)} (> {percent(at_least(found, self.runs))})",
             f"{percent(self.passed / self.slower)} (< {percent(at_most(passed, self.runs))})",
             f"{percent(self.sure[0] / self.sure[1])} of {self.sure[1]}" if self.sure[1] else "-",

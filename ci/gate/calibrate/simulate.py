@@ -202,13 +202,8 @@ class Rates:
         cells += [least(self.found[one], self.runs) if one in self.found else "-" for one in SLOWDOWNS]
         cells.append(most(self.passed[THRESHOLD], self.runs) if THRESHOLD in self.passed else "-")
         cells.append(least(*self.sure) if self.sure[1] else "-")
-        return [*cells, *("-" if one is None else one for one in (self._open(), self._pairs()))]
-
-    def _open(self) -> str | None:
-        return None if self.open is None else percent(self.open)
-
-    def _pairs(self) -> str | None:
-        return None if self.pairs is None else f"{self.pairs:.1f}"
+        cells.append("-" if self.open is None else percent(self.open))
+        return [*cells, "-" if self.pairs is None else f"{self.pairs:.1f}"]
 
 
 def most(found: int, runs: int) -> str:
