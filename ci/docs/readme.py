@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ci.report.__main__ import make_folder, write_text
-from ci.report.draw.render import svg
+from ci.report.draw.chart import svg
 from ci.report.figures import figures, spec
 from ci.report.read.samples import read_samples
 from fixtures.core.base.streams import run_main

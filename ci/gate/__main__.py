@@ -18,9 +18,9 @@ from importlib import import_module
 from pathlib import Path
 
 from ci.gate.accept import WHYS, accept, allowed
-from ci.gate.advice import advice
 from ci.gate.arguments import Parser, add_outputs, fraction, refuse_inputs, shown, write_outputs
 from ci.gate.machine import folders_of, machine_of
+from ci.gate.output import advice
 from ci.gate.verdicts import THRESHOLD, exit_code, in_order, judge
 from fixtures.core.base.errors import InputError
 from fixtures.core.base.streams import run_main

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ci.report.compare import comparison
-from ci.report.draw.render import svg
+from ci.report.draw.chart import svg
 from ci.report.figures import figures, spec
 from ci.report.markdown import summary
 from ci.report.page.build import making_vega, page

@@ -1,4 +1,4 @@
-"""The parts that all figures share, as Vega-Lite in plain values.
+"""The parts that all figures share, as Vega-Lite in plain values, and its drawing as SVG.
 
 Each axis states its domain, so that a mark's place can be converted back to its value.
 """
@@ -23,6 +23,7 @@ from ci.report.draw.layers import (
     points,
 )  # fmt: skip
 from ci.report.draw.ticks import around, from_zero, log_domain, log_ticks
+from fixtures.core.base.errors import InputError
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 WIDTH, HEIGHT = 520, 360
@@ -127,3 +128,15 @@ def chart(
         ],
         "config": {"font": FONT, "legend": {"labelLimit": 400}, "axis": {"gridColor": "#e4e4e4"}},
     }
+
+
+def svg(spec: Mapping[str, Any]) -> str:
+    """The figure as SVG with real text, by vl-convert; the same spec gives the same SVG.
+
+    Raises InputError if vl-convert is not installed.
+    """
+    try:
+        import vl_convert
+    except ImportError:
+        raise InputError("figures need vl-convert-python, which is not installed here") from None
+    return str(vl_convert.vegalite_to_svg(dict(spec)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ci.report.draw.chart import Axis, chart
 from ci.report.draw.figure import DASHED, DOTTED, SOLID, Cases, Figure, line, point
@@ -20,8 +20,7 @@ from ci.report.read.cases import (
 )
 from ci.report.read.samples import MEASURED, PUBLISHED, Sample, grouped
 from fixtures.core.base.text import significant
-from fixtures.core.cost.bounds import Peaks, stated_peaks
-from fixtures.core.cost.intensity import Done, call_done, decode_done, prefill_done
+from fixtures.core.cost.bounds import Peaks, decode_passes, point_prefill_flops, read_bytes, stated_peaks
 from fixtures.core.spec import library
 
 ROOFLINE = "roofline"
@@ -37,6 +36,13 @@ _SHAPES = {
     f"{PUBLISHED} call": "diamond",
 }
 _NOTE = "of each device; a point's share of the roof above it is its % of the physical limit"
+
+
+class _Done(NamedTuple):
+    """FLOPs, and bytes read from memory, of all devices together."""
+
+    flops: float
+    moved_bytes: float
 
 
 def figures(cases: Cases) -> Iterator[Figure]:
@@ -71,24 +77,25 @@ def _points(sample: Sample) -> Iterator[dict[str, Any]]:
     work = work_of(sample, case)
     if work is None or sample.latency_s is None:
         return
-    use_cache = sample.record.case.engine.use_cache
-    ttft, tpot = ttft_of(sample), tpot_of(sample)
+    at, use_cache = sample.point, sample.record.case.engine.use_cache
+    first = _Done(point_prefill_flops(work, at), float(read_bytes(work, sum(at.lengths))))
+    rest = _Done(*(float(each.sum()) for each in decode_passes(at, use_cache, work)))
+    ttft, tpot, steps = ttft_of(sample), tpot_of(sample), at.output_len - 1
     if ttft is None:
-        yield _point(sample, "call", call_done(sample.point, use_cache, work), Seconds(sample.latency_s))
+        both = _Done(first.flops + rest.flops, first.moved_bytes + rest.moved_bytes)
+        yield _point(sample, "call", both, Seconds(sample.latency_s))
         return
-    yield _point(sample, "prefill", prefill_done(sample.point, work), ttft)
-    steps = decode_done(sample.point, use_cache, work)
-    if tpot is not None and steps is not None:
-        number = sample.point.output_len - 1
-        yield _point(sample, "decode", Done(steps.flops / number, steps.moved_bytes / number), tpot)
+    yield _point(sample, "prefill", first, ttft)
+    if tpot is not None and steps:
+        yield _point(sample, "decode", _Done(rest.flops / steps, rest.moved_bytes / steps), tpot)
 
 
-def _point(sample: Sample, phase: str, done: Done, seconds: Seconds) -> dict[str, Any]:
+def _point(sample: Sample, phase: str, done: _Done, seconds: Seconds) -> dict[str, Any]:
     flops = done.flops / sample.machines
     return point(
         sample,
         sample.model,
-        intensity=done.intensity,
+        intensity=done.flops / done.moved_bytes,
         flops_per_s=flops / seconds.value,
         low=None if seconds.high is None else flops / seconds.high,
         high=None if seconds.low is None else flops / seconds.low,

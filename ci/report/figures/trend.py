@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ci.gate.predecessors import moved
+from ci.gate.verdicts import judge
 from ci.report.draw.chart import AROUND, Axis, chart
 from ci.report.draw.figure import DASHED, RAN_OUT, Cases, Figure, line, plain
-from ci.report.read.judged import BEFORE, Judged
 from ci.report.read.samples import MEASURED, Sample, grouped, recorded_id
 from fixtures.core.base.text import seconds
 from fixtures.core.store.history import History
 
 TREND = "trend"
+BEFORE = 10  # runs to judge a run by: the newest earlier ones that share a case with it
 _LEAST_RUNS, _MOST_RUNS = 3, 20  # in a figure; of more, the newest
 _NOT_JUDGED = "not judged"
 _DOT = "M-.5,0A.5,.5,0,1,1,.5,0A.5,.5,0,1,1,-.5,0Z"
@@ -26,6 +28,40 @@ _SHAPES = {
     "PASS": "circle", "IMPROVED": "triangle-down", "REGRESSED": "triangle-up", "INCONCLUSIVE": "diamond",
     "NOT COMPARABLE": "square", RAN_OUT.upper(): "cross", _NOT_JUDGED: _DOT,
 }  # fmt: skip
+
+
+@dataclass
+class Judged:
+    """Runs, the oldest first, and their verdicts so far: index of the run -> case id -> verdict."""
+
+    runs: Sequence[History]
+    ids: Mapping[int, set[str]]  # id() of a run -> ids of its cases, distinct for each model
+    _verdicts: dict[int, dict[str, str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, samples: Iterable[Sample]) -> Judged:
+        """All runs of these samples."""
+        runs: dict[int, History] = {}
+        ids: dict[int, set[str]] = {}
+        for sample in samples:
+            if sample.history is not None:
+                runs[id(sample.history)] = sample.history
+                ids.setdefault(id(sample.history), set()).add(sample.case_id)
+        return cls(sorted(runs.values(), key=lambda run: (run.taken, run.file.name)), ids)
+
+    def __post_init__(self) -> None:
+        """Index the runs by id()."""
+        self.places = {id(run): place for place, run in enumerate(self.runs)}
+
+    def verdict(self, run: History, case_id: str) -> str | None:
+        """The verdict in one word; None if no earlier run has a case of this run."""
+        place = self.places[id(run)]
+        if place not in self._verdicts:
+            ours = self.ids[id(run)]
+            before = [earlier for earlier in self.runs[:place] if self.ids[id(earlier)] & ours][-BEFORE:]
+            verdicts = judge([run], before) if before else []
+            self._verdicts[place] = {judged.case_id: str(judged.word) for judged in verdicts}
+        return self._verdicts[place].get(case_id)
 
 
 def figures(cases: Cases) -> Iterator[Figure]:

@@ -14,8 +14,8 @@ from ci.gate.trends import changes
 from ci.pick.__main__ import main as pick
 from ci.report.__main__ import main as report
 from ci.report.figures import figures
+from ci.report.figures.trend import Judged
 from ci.report.page.data import page_data
-from ci.report.read.judged import Judged
 from ci.report.read.samples import curves, newest, read_samples
 from ci.tests.records import recorded
 from ci.tests.report_histories import record, write

@@ -14,8 +14,7 @@ from msgspec import structs
 
 from ci.pick.__main__ import main as pick
 from ci.report.__main__ import main
-from ci.report.draw.chart import HEIGHT, WIDTH
-from ci.report.draw.render import svg
+from ci.report.draw.chart import HEIGHT, WIDTH, svg
 from ci.report.figures import Figure, figures, spec
 from ci.report.figures.estimated import between
 from ci.report.markdown import table

@@ -17,8 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ci.report.draw.chart import HEIGHT, WIDTH
-from ci.report.draw.render import svg
+from ci.report.draw.chart import HEIGHT, WIDTH, svg
 from ci.report.figures import Figure, figures, spec
 from ci.report.read.cases import Seconds
 from ci.report.read.samples import Sample, newest, read_samples, recorded_id
