@@ -40,8 +40,7 @@ class Field:
 
     def text(self, value: float | str | None) -> str:
         """The value for people, cut to the longest text that the page shows."""
-        text = self.missing if value is None else self.written(value)
-        return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+        return _short(self.missing if value is None else self.written(value)) or ""
 
 
 def _of_row(row: rows.Field) -> Field:
