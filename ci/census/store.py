@@ -89,6 +89,6 @@ def _of(census: Census, engine: str) -> dict[str, Any]:
     }
 
 
-def write_splits(census: Census, file: Path = TRIED) -> None:
+def write_splits(census: Census) -> None:
     """Write yamls/splits.json, which the suite reads when it lists cases."""
-    write_whole(file, splits(census).encode())
+    write_whole(TRIED, splits(census).encode())

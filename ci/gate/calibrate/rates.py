@@ -103,25 +103,25 @@ def _judged(
     return decision.is_red, decision.is_pass
 
 
-def stored_table(runs: int, everything: bool, seed: int = 0) -> Iterator[str]:
+def stored_table(runs: int, everything: bool) -> Iterator[str]:
     """Lines of a Markdown table; `everything` has more shapes, and the families that were kept apart."""
     yield from STORED_HEAD
     for name, make in TUNED.items():
         for stored, new in SHAPES if everything else SHAPES[:1]:
-            rates = of_stored(make, runs, stored=stored, new=new, seed=seed)
+            rates = of_stored(make, runs, stored=stored, new=new)
             yield _row(name, f"{stored}, {new}, {CASES}", rates)
     if not everything:
         return
     quiet = TUNED["quiet"]
-    yield _row("stored runs of one day", "10, 3, 100", of_stored(quiet, runs, is_new_day=True, seed=seed))
+    yield _row("stored runs of one day", "10, 3, 100", of_stored(quiet, runs, is_new_day=True))
     for cases in MANY:
         few = runs if cases <= CASES else max(runs // 10, 1)
-        yield _row("quiet", f"10, 3, {cases}", of_stored(quiet, few, cases=cases, seed=seed))
+        yield _row("quiet", f"10, 3, {cases}", of_stored(quiet, few, cases=cases))
     for share, slowdown in SLOWER:
-        rates = of_stored(quiet, runs, share=share, slowdown=slowdown, seed=seed)
+        rates = of_stored(quiet, runs, share=share, slowdown=slowdown)
         yield _row(f"quiet, {share:.0%} of cases {slowdown:+.0%}", "10, 3, 100", rates)
     for name, make in APART.items():
-        yield _row(f"apart: {name}", "10, 3, 100", of_stored(make, runs, seed=seed))
+        yield _row(f"apart: {name}", "10, 3, 100", of_stored(make, runs))
 
 
 def _row(name: str, shape: str, rates: StoredRates) -> str:

@@ -120,7 +120,7 @@ def by_signs(ratios: Rows) -> Each:
     return np.asarray(total / np.sqrt(np.maximum(np.einsum("ij,ij->i", drawn_in, drawn_in), 1e-300)))
 
 
-def interval(ratios: list[float], coverage: float = COVERAGE) -> tuple[float, float, float]:
+def interval(ratios: list[float]) -> tuple[float, float, float]:
     """Of log ratios the trimmed mean, and the ends of Student's interval around it (Yuen, as above).
 
     It takes their number to be given beforehand; where a test ended with them it is a little too short.
@@ -128,7 +128,7 @@ def interval(ratios: list[float], coverage: float = COVERAGE) -> tuple[float, fl
     from scipy.special import stdtrit
 
     mean, variance, _, dof = trimmed(np.array([ratios]))
-    margin = float(stdtrit(dof, (1 + coverage) / 2)) * math.sqrt(float(variance[0]) / len(ratios))
+    margin = float(stdtrit(dof, (1 + COVERAGE) / 2)) * math.sqrt(float(variance[0]) / len(ratios))
     return float(mean[0]), float(mean[0]) - margin, float(mean[0]) + margin
 
 

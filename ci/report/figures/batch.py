@@ -17,7 +17,6 @@ from ci.report.figures.latency import latency_point, machine
 from ci.report.read.predicted import predicted_latencies
 from ci.report.read.samples import Sample, grouped, lengths
 from fixtures.core.estimate.estimate import Estimate
-from fixtures.core.spec.case import Point
 
 BATCH = "batch size"
 _NOTE = "predicted: the bound, over the share of it that the model's other cases reached on such devices"
@@ -89,11 +88,7 @@ def _ran_out(
             yield {**point(sample, machine(sample), **values, look=RAN_OUT), "source": ESTIMATED}
 
 
-def _at_batch(point: Point, latency_s: float) -> tuple[float, float]:
-    return point.batch_size, 1000 * latency_s
-
-
-_ALONG = Along("batch_size", _at_batch)
+_ALONG = Along("batch_size", lambda point, latency_s: (point.batch_size, 1000 * latency_s))
 
 
 def _curve(sample: Sample) -> tuple[str, str, str, str, int]:

@@ -32,7 +32,7 @@ def figures(cases: Cases) -> Iterator[Figure]:
     groups: dict[tuple[str, str, str, int], list[Row]] = {}
     for row in side_by_side(cases.every):
         if row.gains:
-            groups.setdefault(_place(row), []).append(row)
+            groups.setdefault((row.model, row.hardware, row.input_text, row.output_len), []).append(row)
     for key, group in groups.items():
         model, hardware, first, last = key
         engines = [name for name in engines_of(group) if any(name in row.gains for row in group)]
@@ -81,7 +81,3 @@ def _points(row: Row, engines: Sequence[str], number: int) -> Iterator[dict[str,
         values = {"value": gain.value, "low": gain.low, "high": gain.high}
         column = engines.index(engine) + 1 + _BESIDE * (number % 5)
         yield point(row.samples[engine], str(row.batch_size), engine=engine, column=column, **values)
-
-
-def _place(row: Row) -> tuple[str, str, str, int]:
-    return row.model, row.hardware, row.input_text, row.output_len

@@ -15,7 +15,6 @@ from ci.report.figures.estimated import Along, curves
 from ci.report.read.cases import latency_of
 from ci.report.read.samples import Sample, grouped, lengths
 from fixtures.core.result.metrics import output_tokens_per_s
-from fixtures.core.spec.case import Point
 
 LENGTH, THROUGHPUT = "length", "throughput"
 
@@ -102,15 +101,10 @@ def _figure(
     return Figure(view.kind, name, title, view.legend, points, notes, estimates=estimates)
 
 
-def _at_length(point: Point, latency_s: float) -> tuple[float, float]:
-    return point.output_len, 1000 * latency_s
-
-
-def _at_throughput(point: Point, latency_s: float) -> tuple[float, float]:
-    return output_tokens_per_s(point, latency_s), 1000 * latency_s
-
-
-_ALONG = {LENGTH: Along("output_len", _at_length), THROUGHPUT: Along("batch_size", _at_throughput)}
+_ALONG = {
+    LENGTH: Along("output_len", lambda point, s: (point.output_len, 1000 * s)),
+    THROUGHPUT: Along("batch_size", lambda point, s: (output_tokens_per_s(point, s), 1000 * s)),
+}
 
 
 def _lengths_differ(group: Sequence[Sample]) -> bool:

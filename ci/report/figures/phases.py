@@ -60,7 +60,8 @@ def _figures(cases: Cases, phase: _Phase) -> Iterator[Figure]:
             if _differs(group, along):
                 yield _figure(phase, model, group, along, f"{fixed} {value}, output {last}")
     deep = [sample for sample in cases.deep if sample.latency_s and phase.seconds_of(sample)]
-    for (model, batch, first, last), group in grouped(deep, _flat).items():
+    by_input = grouped(deep, lambda s: (s.model, s.point.batch_size, s.point.input_len, s.point.output_len))
+    for (model, batch, first, last), group in by_input.items():
         if _differs(group, "depth"):
             yield _figure(phase, model, group, "depth", f"batch {batch}, input {first}, output {last}")
 
@@ -84,19 +85,10 @@ def _figure(phase: _Phase, model: str, group: Sequence[Sample], along: str, at: 
     return Figure(phase.kind, name, title, "hardware", tuple(points), (_NOTE,) if lines else (), tuple(lines))
 
 
-def _flat(sample: Sample) -> tuple[str, int, int, int]:
-    """All that cases of a figure over depth share."""
-    return sample.model, sample.point.batch_size, sample.point.input_len, sample.point.output_len
-
-
 def _differs(group: Sequence[Sample], along: str) -> bool:
     """Whether a machine's curve has two places or more along the axis."""
     curves = grouped(group, lambda sample: (machine(sample), sample.source))
     return any(len({getattr(sample.point, along) for sample in curve}) > 1 for curve in curves.values())
-
-
-def _prefill_bound_s(sample: Sample) -> float | None:
-    return (sample.record.limits or Limits()).prefill_bound_s
 
 
 def _decode_bound_s(sample: Sample) -> float | None:
@@ -105,5 +97,5 @@ def _decode_bound_s(sample: Sample) -> float | None:
     return None if not whole or sample.point.output_len == 1 else whole / (sample.point.output_len - 1)
 
 
-_TTFT = _Phase(PREFILL, "TTFT", ttft_of, _prefill_bound_s)
+_TTFT = _Phase(PREFILL, "TTFT", ttft_of, lambda one: (one.record.limits or Limits()).prefill_bound_s)
 _TPOT = _Phase(DECODE, "TPOT", tpot_of, _decode_bound_s)

@@ -27,7 +27,6 @@ from fixtures.core.cost.bounds import (
     prefill_flops,
     stated_bandwidth_bytes_per_s,
     stated_peaks,
-    step_bytes,
 )
 from fixtures.core.result.against_bound import (
     emulated,
@@ -46,6 +45,13 @@ from fixtures.core.spec.library import hardware, names
 
 # head 100 FLOPs, 10 a token, 2 a pair; 1000 bytes of weights; 3 layers of 4 bytes a token
 WORK = Work(100.0, 10.0, 2.0, 1000, (Cache(3, 4),))
+
+
+def step_bytes(work: Work, batch: int, cached: int) -> float | None:
+    """Bytes of the first decode step behind so many cached tokens."""
+    return mean_step_bytes(Point(batch, cached, 2), True, work)
+
+
 GPU = HardwareSpec("g", "gpu", peak_bf16_flops=1e12, peak_bandwidth_bytes_per_s=1e11)
 
 
