@@ -13,7 +13,7 @@ from ci.report.draw.figure import Estimated, estimated_curve
 from ci.report.read.cases import case_of
 from ci.report.read.samples import PUBLISHED, Sample, grouped
 from fixtures.core.base.text import seconds
-from fixtures.core.cost.memory import predict, room_bytes
+from fixtures.core.cost.memory import predict_beside, room_bytes
 from fixtures.core.estimate.estimate import Estimate
 from fixtures.core.estimate.physics import file_of
 from fixtures.core.spec.case import Case, Point
@@ -83,14 +83,12 @@ def _at(
         return
     counts, room = estimator.counts_of(case.model, case.engine), room_bytes(case.hardware, case.devices)
     for value in values:
-        point = Point(**{**vars(case.point), field: value})
-        kind, n, engine = case.hardware.kind, case.devices, case.engine.kind
-        estimate = estimator.of(replace(case, point=point))
+        at = replace(case, point=Point(**{**vars(case.point), field: value}))
+        estimate = estimator.of(at)
         if isinstance(estimate, Estimate) and counts is not None:
-            chunk = case.engine.prefill_chunk
-            needed = predict(point, counts.footprint, kind, n, engine, prefill_chunk=chunk).total_bytes
+            needed = predict_beside(at, counts.footprint, None).total_bytes
             if room is None or needed <= room:
-                yield point, estimate
+                yield at.point, estimate
 
 
 def _in_words(field: str, point: Point, estimate: Estimate) -> str:

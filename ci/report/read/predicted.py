@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ci.report.read.cases import case_of, counts_of, work_of
 from ci.report.read.samples import Sample, recorded_id
 from fixtures.core.cost.bounds import bound
-from fixtures.core.cost.memory import predict, room_bytes
+from fixtures.core.cost.memory import predict_beside, room_bytes
 from fixtures.core.forecast.past_runs import MODEL, PUBLISHED, Past, seen
 
 
@@ -19,9 +19,7 @@ def predicted_bytes(sample: Sample) -> int | None:
     counts = counts_of(case)
     if case is None or counts is None:
         return None
-    chunk, kind = case.engine.prefill_chunk, case.hardware.kind
-    parts = predict(case.point, counts.footprint, kind, case.devices, case.engine.kind, prefill_chunk=chunk)
-    return parts.total_bytes
+    return predict_beside(case, counts.footprint, None).total_bytes
 
 
 def predicted_latencies(group: Sequence[Sample]) -> list[tuple[Sample, float]]:
