@@ -92,13 +92,13 @@ def test_an_engine_is_named_by_what_differs_from_its_kind(
     chosen: tuple[str, str, str, bool, str | None], name: str
 ) -> None:
     """In one order."""
-    assert engine_name(*chosen) == name
+    assert engine_name(EngineSpec("", *chosen)) == name
 
 
 def test_no_two_engines_share_a_name() -> None:
     """All there can be: their numbers would share a history."""
     choices = (KINDS, DTYPE_BYTES, ATTENTIONS, (True, False), (None, "bfloat16", "float16"))
-    names = [engine_name(*each) for each in itertools.product(*choices)]
+    names = [engine_name(EngineSpec("", *each)) for each in itertools.product(*choices)]
     assert len(names) == len(KINDS) * 3 * 4 * 2 * 3
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[a-z0-9]+(_[a-z0-9]+)*", name) for name in names)
