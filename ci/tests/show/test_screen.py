@@ -13,6 +13,7 @@ import pytest
 from ci.tests.conftest import write_suite
 from ci.tests.fake_engine import FakeEngine, Law
 from ci.tests.measure.test_measuring import GPU_WORK, SLOW_GPU
+from fixtures.show.live_line import LiveLine
 
 pytest_plugins = ["pytester"]
 
@@ -36,6 +37,15 @@ def on_a_terminal(project: pytest.Pytester, *arguments: str) -> str:
     os.close(main)
     assert process.wait() == 0, written.decode()
     return written.decode()
+
+
+def test_after_the_last_case_the_line_counts_no_further(pytestconfig: pytest.Config) -> None:
+    """Nodes go on with cases that are measured for comparison alone."""
+    screen = LiveLine(pytestconfig)
+    screen._cases = ["a", "b"]
+    for finished, told in (("", "case 1 of 2"), ("a", "case 2 of 2"), ("ab", "case 2 of 2")):
+        screen.finished = set(finished)
+        assert screen._place() == told
 
 
 @pytest.mark.slow
