@@ -1,6 +1,6 @@
 """A place on a virtual clock: nodes that fail as they are told to, behind the real driver.
 
-python -m ci.tests.fleet.simulated [CASES NODES]    the table of fixtures/fleet/README.md
+python -m ci.tests.fleet.simulated [MODELS NODES [random]]    the tables of fixtures/fleet/README.md
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ import random
 import resource
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from ci.tests.conftest import ROOT
 from fixtures.core.spec.case import Case, EngineSpec, HardwareSpec, ModelSpec, Point
 from fixtures.core.spec.devices.machine import Machine
 from fixtures.core.store.journal import Entry, line, session_line
+from fixtures.fleet.adopt import adopt
 from fixtures.fleet.driver import Driver
 from fixtures.fleet.place import Ended, Node, Running, Shard, State, Waiting
 from fixtures.fleet.split import least_s, split
@@ -96,6 +98,7 @@ class Simulated:
         speed: Mapping[str, float] | None = None,
     ) -> None:
         self.up = {node.name: node for node in nodes}
+        self.all = dict(self.up)
         self.cases, self.seconds, self.faults, self.speed = cases, seconds, faults or {}, speed or {}
         self.now_s, self.submitted, self.lost_s, self.longest_s = 0.0, 0, 0.0, 0.0
         self.jobs: dict[str, Job] = {}
@@ -103,6 +106,7 @@ class Simulated:
         self.bodies: dict[str, bytes] = {}
         self.begun: dict[str, tuple[float, float, tuple[str, ...]]] = {}  # shard -> start, end, nodes
         self.poison: str | None = None
+        self.back_s: float | None = None  # when nodes that have died are up again
 
     def clock(self) -> float:
         return self.now_s
@@ -115,6 +119,8 @@ class Simulated:
         self.now_s = max(min((at for at in times if at > self.now_s), default=soon_s), soon_s)
 
     def nodes(self) -> Sequence[Node]:
+        if self.back_s is not None and self.now_s >= self.back_s:
+            self.up = dict(self.all)
         return list(self.up.values())
 
     def submit(self, shard: Shard) -> str:
@@ -187,8 +193,15 @@ class Outcome:
     at_s: dict[str, float]  # when
 
 
-def run(place: Simulated, cases: Sequence[Case], load_s: float = 0.0, **others: Any) -> Outcome:
-    """Run the cases through the real driver."""
+def run(
+    place: Simulated,
+    cases: Sequence[Case],
+    load_s: float = 0.0,
+    journal: Path | None = None,
+    carried: Collection[str] = (),
+    **others: Any,
+) -> Outcome:
+    """Run the cases through the real driver, but those carried over from a run with that journal."""
     of_id = {case.id: case for case in cases}
     nodes = list(place.nodes())
     taken: dict[str, tuple[Entry, dict[str, Any]]] = {}
@@ -210,7 +223,7 @@ def run(place: Simulated, cases: Sequence[Case], load_s: float = 0.0, **others: 
         cases=of_id,
         headers={node.name: node.header for node in nodes},
         run_id="run",
-        make_shard=lambda shard, _task: shard,
+        make_shard=lambda shard: shard,
         take=take,
         lose=lost.__setitem__,
         leave=left.append,
@@ -221,20 +234,24 @@ def run(place: Simulated, cases: Sequence[Case], load_s: float = 0.0, **others: 
     )
     expected = {case.id: (place.seconds[case.id], load_s) for case in cases}
     kinds = {node.machine.hardware.name: len(nodes) for node in nodes}
-    driver.run(split(cases, expected, kinds))
+    to_come = {case.id: case for case in cases if case.id not in carried}
+    adopted = [] if journal is None else list(adopt(driver, journal, to_come))
+    references = {case.load_key: case.id for case in reversed(cases)}
+    driver.run(split(list(to_come.values()), expected, kinds, references), adopted)
     return Outcome(driver, place, taken, lost, said, left, marks, at_s)
 
 
-def at_scale(models: int, each: int, nodes: int, seed: int = 1) -> dict[str, float]:
+def at_scale(models: int, each: int, nodes: int, seed: int = 1, grow: bool = True) -> dict[str, float]:
     """Cases over nodes, of which some die and some shards fail; the figures of the README.
 
-    A load's cases take 20 to 200 s, the larger their batch the longer.
+    A load's cases take 20 to 200 s, the larger their batch the longer if they `grow`.
     """
     draw = random.Random(seed)
     cases = cases_of(models, each)
     seconds: dict[str, float] = {}
     for first in range(0, len(cases), each):
-        drawn = sorted(draw.uniform(20, 200) for _ in range(each))
+        drawn = [draw.uniform(20, 200) for _ in range(each)]
+        drawn = sorted(drawn) if grow else drawn
         seconds |= {case.id: value for case, value in zip(cases[first : first + each], drawn, strict=True)}
     faults = {
         n: draw.choice([DIES, PREEMPTED, LIES, CRASHES]) for n in range(1, 40 * nodes) if draw.random() < 0.03
@@ -264,5 +281,5 @@ def at_scale(models: int, each: int, nodes: int, seed: int = 1) -> dict[str, flo
 
 if __name__ == "__main__":
     models, nodes = (int(word) for word in sys.argv[1:3] or ("200", "500"))
-    for name, value in at_scale(models, 50, nodes).items():
+    for name, value in at_scale(models, 50, nodes, grow="random" not in sys.argv).items():
         print(f"| {name} | {value:.2f} |" if isinstance(value, float) else f"| {name} | {value} |")
