@@ -345,10 +345,9 @@ def test_an_emulated_cluster_ends_with_its_driver(project_there: Project) -> Non
 def test_a_shard_that_nobody_asks_for_frees_its_node(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some time after its end: its process, its folder, then the actor."""
     over = threading.Event()
-    monkeypatch.setattr(on_ray, "_KEPT_S", 0.0)
     monkeypatch.setattr(os, "_exit", lambda _code: over.set())
     monkeypatch.setattr(shard, "start", lambda *_told: subprocess.Popen(["true"], start_new_session=True))
-    actor = on_ray.OnNode(dataclasses.asdict(Shard("r-1", ("a",), 1, ("n1",))), None, {})
+    actor = on_ray.OnNode(dataclasses.asdict(Shard("r-1", ("a",), 1, ("n1",), kept_s=0.0)), None, {})
     assert over.wait(10)
     assert actor.read(0) == b""
     assert actor.state()[:2] == (True, 0)
