@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from ci.tests.conftest import ROOT, histories, write_suite
+from ci.tests.fleet.simulated import cases_of, nodes_of
+from fixtures.core.base.errors import InputError
+from fixtures.fleet.cluster import _refuse_isolated
 
 pytest_plugins = ["pytester"]
 
@@ -45,6 +50,21 @@ def test_a_library_that_is_not_there_is_named(
     result.stderr.fnmatch_lines(
         ["*--on ray: the library ray is not installed; pip install '.[[]ray]' has it*"]
     )
+
+
+def test_isolation_does_not_go_with_several_nodes() -> None:
+    """Nodes of 1 and 2 ranks: a case of 2 is for the second alone, a case of 4 is refused by name."""
+    one, other = nodes_of(2)
+    nodes = [one, dataclasses.replace(other, machine=dataclasses.replace(other.machine, devices=2, cores=2))]
+    small, wide = (
+        dataclasses.replace(case, devices=n) for case, n in zip(cases_of(2, 1), (2, 4), strict=True)
+    )
+    cluster: Any = SimpleNamespace(nodes=nodes, session=SimpleNamespace(isolates=True))
+    _refuse_isolated(cluster, [small])
+    with pytest.raises(InputError, match=f"^--isolate and --case-timeout: {wide.id} needs several nodes"):
+        _refuse_isolated(cluster, [small, wide])
+    cluster.session.isolates = False
+    _refuse_isolated(cluster, [small, wide])
 
 
 def test_a_plan_lists_the_clusters_cases(project: pytest.Pytester) -> None:
