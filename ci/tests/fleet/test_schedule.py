@@ -72,6 +72,17 @@ def test_a_case_that_failed_is_tried_on_another_node_at_once() -> None:
     assert taken(schedule, N0) == ["a0"]
 
 
+def test_a_case_that_failed_is_for_a_node_that_has_begun_its_load() -> None:
+    """If there is another such node: a third one would have to measure the reference first."""
+    schedule = Schedule()
+    schedule.failed = {"a1": {"n0"}}
+    schedule.add(task("a", 300, 100), ["a1"])
+    for node in ("n0", "n1"):
+        schedule.begin(node, "a0")
+    assert taken(schedule, N2, peers=3) is None
+    assert taken(schedule, N1, peers=3) == ["a1"]
+
+
 def test_what_a_node_that_is_gone_has_begun_is_anybodys() -> None:
     """Though another would not have shared it."""
     schedule = Schedule()
