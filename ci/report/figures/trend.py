@@ -15,7 +15,7 @@ from ci.gate.predecessors import moved
 from ci.gate.verdicts import judge
 from ci.report.draw.chart import AROUND, Axis, chart
 from ci.report.draw.figure import DASHED, RAN_OUT, Cases, Figure, line, plain
-from ci.report.read.samples import MEASURED, Sample, grouped, recorded_id
+from ci.report.read.samples import MEASURED, Sample, grouped
 from fixtures.core.base.text import seconds
 from fixtures.core.store.history import History
 
@@ -81,7 +81,7 @@ def figures(cases: Cases) -> Iterator[Figure]:
         if points:
             title = "Trend: {} on {}, {}, input {}, output {}{}".format(*key)
             note = f"verdicts are the gate's, of each run by the {BEFORE} before it"
-            ids = {recorded_id(sample) for runs in by_case for sample in runs}
+            ids = {sample.record.case.id for runs in by_case for sample in runs}
             notes = [each.text for each in moves if each.case_id.partition(", ")[0] in ids]
             newest = f"; the newest {len(shown)} of {len(places)} runs" * (len(shown) < len(places))
             lines = tuple(line("one", [(1.0, 1.0), (float(len(shown)), 1.0)], DASHED))
@@ -127,7 +127,7 @@ def _points(of_case: Sequence[Sample], judged: Judged, shown: dict[int, int]) ->
     for sample, run in ours:
         median_s, ends = _median_s(sample), sample.record.latency_interval
         low, high = (None, None) if ends is None else (ends.low, ends.high)
-        verdict = judged.verdict(run, recorded_id(sample)) or _NOT_JUDGED
+        verdict = judged.verdict(run, sample.record.case.id) or _NOT_JUDGED
         yield plain({
             "case": sample.case_id,
             "series": f"{sample.point.batch_size} ({seconds(middle)})",

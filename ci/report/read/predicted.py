@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ci.report.read.cases import case_of, counts_of, work_of
-from ci.report.read.samples import Sample, recorded_id
+from ci.report.read.samples import Sample
 from fixtures.core.cost.bounds import bound
 from fixtures.core.cost.memory import predict_beside, room_bytes
 from fixtures.core.forecast.past_runs import MODEL, PUBLISHED, Past, seen
@@ -36,8 +36,7 @@ def predicted_latencies(group: Sequence[Sample]) -> list[tuple[Sample, float]]:
         work = work_of(sample, case)
         if case is None or work is None:
             continue
-        own = recorded_id(sample)
-        past = Past(tuple(run for run in measured if run.case_id != own))
+        past = Past(tuple(run for run in measured if run.case_id != sample.record.case.id))
         peaks, _ = past.peaks(case.hardware, case.devices, case.engine.product_dtype)
         share, by = past.efficiency(case)
         room, needed = room_bytes(case.hardware, case.devices), predicted_bytes(sample)

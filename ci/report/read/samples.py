@@ -104,11 +104,6 @@ def processor(sample: Sample) -> str | None:
     return f"{name}, {cores} cores" if sample.device == CPU and name and cores else None
 
 
-def recorded_id(sample: Sample) -> str:
-    """The case id in the history."""
-    return sample.record.case.id
-
-
 def recorded_model(sample: Sample) -> str:
     """The model's name in the history."""
     return sample.record.case.model.name

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from ci.report.draw.chart import HEIGHT, WIDTH, svg
 from ci.report.figures import Figure, figures, spec
 from ci.report.read.cases import Seconds
-from ci.report.read.samples import Sample, newest, read_samples, recorded_id
+from ci.report.read.samples import Sample, newest, read_samples
 from ci.report.read.speed_ups import first_win
 from ci.tests.conftest import ROOT
 from ci.tests.many_histories import record, run, series
@@ -151,7 +151,7 @@ def test_cpus_of_several_names_stand_apart(tmp_path: Path) -> None:
         ("1xcpu, B, 2 cores", 2), ("1xcpu, B, 2 cores", 4),
     ]  # fmt: skip
     assert both[0].case_id == "mpt125m-1xcpu-hf-b1-in128-out32, A, 2 cores"
-    assert recorded_id(both[0]) == "mpt125m-1xcpu-hf-b1-in128-out32"
+    assert both[0].record.case.id == "mpt125m-1xcpu-hf-b1-in128-out32"
     found = figures(both)
     (throughput,) = [one for one in found if one.name == "hardware_mpt125m_128_32"]
     assert {one["series"] for one in throughput.points} == {f"1xcpu, {name}, 2 cores hf" for name in "AB"}
