@@ -8,6 +8,7 @@ the pool of random values, which is drawn in fp32 and kept twice over in the mod
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import os
@@ -34,10 +35,15 @@ LLAMA: dict[str, Any] = {
 LARGE = ModelSpec("large", LLAMA)
 SMALL = ModelSpec("small", {**LLAMA, "num_hidden_layers": 1, "vocab_size": 64})
 CPU = torch.device("cpu")
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # malloc.h
 
 
 def main(weights: str, folder: str) -> None:
     """Load with each engine and print what it took."""
+    # What is freed goes back at once, so that the peak is what is held and not what malloc keeps of it.
+    malloc = ctypes.CDLL(None).mallopt
+    assert malloc(_M_ARENA_MAX, 1)
+    assert malloc(_M_MMAP_THRESHOLD, 65536)
     device = group.join("cpu", 120)
     path = None
     if weights == "checkpoint":

@@ -325,14 +325,12 @@ def test_one_session_has_the_curve_over_devices(project: pytest.Pytester, warm: 
 
 
 @pytest.mark.parametrize("weights", ["random", "checkpoint"])
-def test_a_rank_holds_little_more_than_its_share(tmp_path: Path, weights: str) -> None:
+def test_a_rank_holds_little_more_than_its_share(tmp_path: Path, warm: Warm, weights: str) -> None:
     """The highest peak while loading, over what an idle rank needs, is its share and one matrix."""
     program = ["-m", "ci.tests.load_memory", weights, str(tmp_path)]
-    # What is freed goes back at once, so that the peak is what is held and not what malloc keeps of it.
-    env = environment(MALLOC_ARENA_MAX="1", MALLOC_MMAP_THRESHOLD_="65536")
     done = subprocess.run(
-        [sys.executable, *LAUNCH, "--standalone", "--nproc-per-node", "2", *program],
-        cwd=ROOT, env=env, capture_output=True, text=True, timeout=300,
+        [warm.python, *LAUNCH, "--standalone", "--nproc-per-node", "2", *program],
+        cwd=ROOT, env=environment(**warm.environment), capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     for line in done.stdout.splitlines():
