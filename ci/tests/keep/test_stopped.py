@@ -25,6 +25,7 @@ WAIT_S = 400  # for what is sure to come, on however busy a machine
 pytest_plugins = ["pytester"]
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.usefixtures("starts_warm"),
     pytest.mark.skipif(sys.platform != "linux", reason="signals and limits as on Linux"),
 ]
 
@@ -151,15 +152,18 @@ FakeEngine.log.file = os.open("begun", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
 """
 
 FORKS = """
-import os, signal, sys
-import pytest, pytest_benchmark.plugin, scipy.stats, yaml
-import ci.tests.fake_engine, fixtures.session
-from fixtures.choose import cases, time_budget
-from fixtures.keep import history
-from fixtures.load import model
-from fixtures.measure import measure
-from fixtures.show import summary
+import gc, os, signal, sys
+import pytest, pytest_benchmark.plugin, xdist.plugin
+import ci.tests.fake_engine, fixtures.plugin
+from pathlib import Path
+from fixtures.core.base.yamlfile import read_yaml
+from fixtures.core.spec.checks import check_architecture
+from fixtures.core.spec.suite import read_suite
 
+suite = read_yaml(Path("suite.yaml"), "suite.yaml")
+read_suite("suite.yaml", suite, check_architecture)  # it reads the source of transformers
+gc.collect()
+gc.freeze()
 for line in sys.stdin:
     pid = os.fork()
     if pid == 0:
@@ -176,8 +180,9 @@ class Sessions:
     """Starts sessions in processes of their own, one at a time, which need not import all anew each time."""
 
     def __init__(self, folder: Path) -> None:
+        (folder / "forks.py").write_text(FORKS)
         self._server = subprocess.Popen(
-            [sys.executable, "-c", FORKS], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, "forks.py"], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             text=True, env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
 
