@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,14 @@ def warm() -> Iterator[Warm]:
     started.close()
 
 
+@pytest.fixture
+def starts_warm(warm: Warm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the test starts by `sys.executable` is a fork of that process."""
+    monkeypatch.setattr(sys, "executable", warm.python)
+    for name, value in warm.environment.items():
+        monkeypatch.setenv(name, value)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def locks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A folder of locks of their own: tests beside each other and real measurements do not wait."""
@@ -105,7 +114,8 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     monkeypatch.setattr("pytest_benchmark.plugin.get_cpu_info", dict)  # and is undone after this test
     (pytester.path / "conftest.py").write_text((ROOT / "conftest.py").read_text() + WITHOUT_CPU_INFO)
     ini = (ROOT / "pytest.ini").read_text().replace("pythonpath = .", f"pythonpath = {ROOT}")
-    ini = ini.replace("addopts = ", "addopts = -p no:hypothesispytest ")  # it would be imported each time
+    unused = "-p no:hypothesispytest -p no:anyio"  # they would be imported each time
+    ini = ini.replace("addopts = ", f"addopts = {unused} ")
     (pytester.path / "pytest.ini").write_text(ini)
     (pytester.path / "benchmarks").mkdir()
     shutil.copy(ROOT / "benchmarks" / "test_generate.py", pytester.path / "benchmarks")

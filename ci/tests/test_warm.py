@@ -17,10 +17,11 @@ from ci.tests.warm import IS_POSSIBLE, Warm, is_stand_in
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not IS_POSSIBLE, reason="nothing can start warm here")]
 
 SHOWS = """
-import os, resource, sys, tempfile
+import os, resource, signal, sys, tempfile
 
 print(__name__, sys.argv, sys.path, os.getcwd(), sys.stdin.read(), sorted(os.environ.items()))
 print(os.sched_getaffinity(0), resource.getrlimit(resource.RLIMIT_AS), os.getsid(0) == os.getpid())
+print(resource.getrlimit(resource.RLIMIT_FSIZE), signal.getsignal(signal.SIGINT))
 print(tempfile.gettempdir(), sys.prefix, sys.stdout.isatty(), os.path.exists("/proc/self/fd/3"))
 {ends}
 """
@@ -33,7 +34,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("ends", ["None", *ENDS.values()], ids=["end", *ENDS])
-@pytest.mark.parametrize("call", [["-m", "shows"], ["-P", "-u", "-m", "shows"], ["shows.py"]], ids=" ".join)
+@pytest.mark.parametrize("call", [["-m", "shows"], ["-P", "-u", "-mshows"], ["shows.py"]], ids=" ".join)
 def test_what_a_program_sees_and_how_it_ends(call: list[str], ends: str, warm: Warm, tmp_path: Path) -> None:
     """Arguments, folder, input, environment, limits; output, exit code or signal."""
     (tmp_path / "shows.py").write_text(SHOWS.format(ends=ends))
@@ -42,6 +43,8 @@ def test_what_a_program_sees_and_how_it_ends(call: list[str], ends: str, warm: W
     def limited() -> None:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         resource.setrlimit(resource.RLIMIT_AS, (2**40, 2**41))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**30, 2**31))
+        signal.signal(signal.SIGINT, signal.SIG_IGN if call == ["shows.py"] else signal.SIG_DFL)
 
     real, other = (
         subprocess.run(
@@ -50,9 +53,33 @@ def test_what_a_program_sees_and_how_it_ends(call: list[str], ends: str, warm: W
         )
         for python in (sys.executable, warm.python)
     )  # fmt: skip
-    assert real.stdout.count("\n") >= (0 if ends == ENDS["killed"] else 3)
+    assert real.stdout.count("\n") >= (0 if ends == ENDS["killed"] else 4)
     assert (other.stdout, other.returncode) == (real.stdout, real.returncode)
     assert other.stderr.splitlines()[-1:] == real.stderr.splitlines()[-1:]
+
+
+STREAMS = """
+import os, pathlib, sys
+
+closed = [sys.stdin is None, sys.stdout is None, sys.__stdout__ is None, sys.stderr is None]
+pathlib.Path(sys.argv[1]).write_text(f"{closed} {os.open('/', 0)}")
+"""
+
+
+@pytest.mark.parametrize("ends", ["", ">&-", "<&- >&- 2>&-"])
+def test_a_stream_that_is_closed_is_none(ends: str, warm: Warm, tmp_path: Path) -> None:
+    """And its number is free."""
+    (tmp_path / "streams.py").write_text(STREAMS)
+    for number, python in enumerate((sys.executable, warm.python)):
+        subprocess.run(
+            f"'{python}' streams.py {number} {ends}",
+            shell=True,
+            check=True,
+            cwd=tmp_path,
+            env=warm.environment,
+        )
+    assert (tmp_path / "0").read_text() == (tmp_path / "1").read_text()
+    assert (tmp_path / "0").read_text().count("True") == {"": 0, ">&-": 2}.get(ends, 4)
 
 
 def test_it_is_warm_and_other_calls_become_the_real_python(warm: Warm, tmp_path: Path) -> None:

@@ -1,14 +1,15 @@
 """A Python that starts warm: what it runs is a fork of one process that has imported the large libraries.
 
-`stand_in` writes a program to call in the place of Python. Called with `[-P] [-u] -m MODULE ...` or with a
-script, it hands its arguments, environment, folder, limits, input and output to that process, whose fork does
-what a new Python would do. SIGINT and SIGTERM reach the fork; whatever else ends the program kills it; its
-exit code or signal becomes the program's own. Called otherwise, or without WARM_PYTHON in its environment,
-the program becomes the real Python. What the fork starts by `sys.executable` starts warm too.
+`stand_in` writes a program to call in the place of Python. Called with `[-P] [-u] -m MODULE ...`, `-mMODULE`
+or a script, it hands its arguments, environment, folder, limits, input and output to that process, whose
+fork does what a new Python would do. SIGINT and SIGTERM reach the fork; whatever else ends the program kills
+it; its exit code or signal becomes the program's own. Called otherwise, or without WARM_PYTHON in its
+environment, the program becomes the real Python. What the fork starts by `sys.executable` starts warm too.
 
-Two things are not as in a real start: the fork has a pid of its own, for which /proc and `ps` show the first
-process's arguments and environment (`Warm.environ` has its own); and a library that reads a variable when it
-is imported has read the first process's. OMP_NUM_THREADS counts anew.
+Three things are not as in a real start: the fork has a pid of its own, for which /proc and `ps` show the
+first process's arguments and environment (`Warm.environ` has its own); a library that reads a variable when
+it is imported has read the first process's; and so has Python, for the encoding of its streams.
+OMP_NUM_THREADS counts anew.
 """
 
 from __future__ import annotations
@@ -32,9 +33,11 @@ from typing import Any, NamedTuple
 # A GPU's driver does not survive a fork.
 IS_POSSIBLE = sys.platform == "linux" and not Path("/proc/driver/nvidia/version").exists()
 VARIABLE = "WARM_PYTHON"
+CALL = "WARM_CALL"  # in `Warm.environ` alone: the arguments of a fork
 # Libraries alone, none of this project: a command's own checkout has that.
 LIBRARIES = (
-    "pytest", "numpy", "scipy.stats", "scipy.optimize", "yaml", "msgspec",
+    "pytest", "pytest_benchmark.plugin", "xdist.plugin", "pdb",
+    "numpy", "scipy.stats", "scipy.optimize", "yaml", "msgspec",
     "torch", "torch._dynamo", "torch.profiler", "torch.utils.flop_counter",
     "torch.distributed.tensor", "torch.distributed.launcher.api", "torch.distributed.elastic.multiprocessing",
     "transformers.modeling_utils", "transformers.generation", "transformers.models.auto.modeling_auto",
@@ -48,17 +51,27 @@ CLIENT = """\
 #!{python} -ISB
 import marshal, os, resource, signal, socket, sys
 
+def is_open(number):
+    try:
+        return bool(os.fstat(number))
+    except OSError:
+        return False
+
+streams = [number for number in range(3) if is_open(number)]
 arguments, options = sys.argv[1:], []
 while arguments and arguments[0] in ("-P", "-u"):
     options.append(arguments.pop(0))
+if arguments and arguments[0][:2] == "-m" != arguments[0]:
+    arguments[:1] = ["-m", arguments[0][2:]]
 if {variable!r} not in os.environ or not (arguments[:1] == ["-m"] or os.path.isfile("".join(arguments[:1]))):
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
-limit, leads = resource.getrlimit(resource.RLIMIT_AS), os.getsid(0) == os.getpid()
-place = os.getcwd(), dict(os.environ), sorted(os.sched_getaffinity(0)), limit, leads
+limits = [(number, resource.getrlimit(number)) for number in (resource.RLIMIT_AS, resource.RLIMIT_FSIZE)]
+is_deaf, leads = signal.getsignal(signal.SIGINT) == signal.SIG_IGN, os.getsid(0) == os.getpid()
+place = os.getcwd(), dict(os.environ), sorted(os.sched_getaffinity(0)), limits, leads, is_deaf, streams
 told = marshal.dumps((sys.argv[0], options, arguments, *place))
 with socket.socket(socket.AF_UNIX) as server:
     server.connect(os.environ[{variable!r}])
-    socket.send_fds(server, [len(told).to_bytes(8, "big")], [0, 1, 2])
+    socket.send_fds(server, [len(told).to_bytes(8, "big")], streams)
     server.sendall(told)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: server.send(bytes([number])))
@@ -126,7 +139,7 @@ def stand_in(file: Path) -> Path:
 
 
 class Call(NamedTuple):
-    """What the program was called with, and where."""
+    """What the program was called with, and where; `streams` are those of its three that are open."""
 
     program: str
     options: list[str]
@@ -134,8 +147,10 @@ class Call(NamedTuple):
     folder: str
     environment: dict[str, str]
     cores: list[int]
-    address_space: tuple[int, int]
+    limits: list[tuple[int, tuple[int, int]]]
     leads_a_session: bool
+    ignores_ctrl_c: bool
+    streams: list[int]
 
 
 def serve(folder: Path) -> Call | None:
@@ -161,18 +176,21 @@ def _fork(connection: socket.socket, folder: Path) -> Call:
     call = Call(*marshal.loads(connection.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL)))
     begins, begun = os.pipe()
     pid = os.fork()
-    for number, descriptor in enumerate(descriptors):
+    for number, descriptor in zip(call.streams, descriptors, strict=True):
         if pid == 0:
             os.dup2(descriptor, number)
         os.close(descriptor)
     if pid == 0:
+        for number in {0, 1, 2}.difference(call.streams):
+            os.close(number)
         connection.close()
         os.close(begun)
         os.read(begins, 1)
         os.close(begins)
         return call
     environ = folder / str(pid)
-    environ.write_text("\0".join(f"{name}={value}" for name, value in call.environment.items()))
+    shown = {**call.environment, CALL: " ".join(call.arguments)}
+    environ.write_text("\0".join(f"{name}={value}" for name, value in shown.items()))
     os.close(begins)
     os.close(begun)
     end = os.pidfd_open(pid)
@@ -198,13 +216,22 @@ def become(call: Call) -> None:
     os.environ.update(call.environment)
     tempfile.tempdir = None  # TMPDIR counts anew
     os.sched_setaffinity(0, call.cores)
-    resource.setrlimit(resource.RLIMIT_AS, call.address_space)
+    for number, limit in call.limits:
+        resource.setrlimit(number, limit)
+    signal.signal(signal.SIGINT, signal.SIG_IGN if call.ignores_ctrl_c else signal.default_int_handler)
     torch: Any = sys.modules["torch"]
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or len(call.cores)))
     sys.executable = str(Path(call.program).absolute())
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if number not in call.streams:
+            setattr(sys, name, None)
+            setattr(sys, f"__{name}__", None)
     streams: Any = (sys.stdout, sys.stderr)
-    for stream in streams:
-        stream.reconfigure(write_through="-u" in call.options or "PYTHONUNBUFFERED" in os.environ)
+    for stream in filter(None, streams):
+        is_unbuffered = "-u" in call.options or "PYTHONUNBUFFERED" in os.environ
+        stream.reconfigure(
+            line_buffering=stream is sys.stderr or stream.isatty(), write_through=is_unbuffered
+        )
     more = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     is_module = call.arguments[0] == "-m"
     sys.argv = call.arguments[is_module:]
@@ -220,6 +247,9 @@ def main(folder: Path) -> None:
     """Import, and serve."""
     for library in LIBRARIES:
         importlib.import_module(library)
+    importlib.import_module("_pytest.config").get_config()  # imports pytest's own plugins
+    for plugin in ("pytest_benchmark", "xdist", "anyio"):
+        sys.modules[plugin].__doc__ = "PYTEST_DONT_REWRITE"  # else pytest warns that they are imported
     gc.collect()
     gc.freeze()
     call = serve(folder)

@@ -16,6 +16,7 @@ from ci.tests.conftest import histories, write_suite
 from ci.tests.engines.test_rank_failures import WAIT_S, Session, note_rounds
 from ci.tests.engines.test_ranks import cases_of, tiny_suite
 from ci.tests.fake_engine import FakeEngine
+from ci.tests.warm import Warm
 from fixtures.engines import is_installed
 from fixtures.engines.processes import exit_reason, workers
 from fixtures.engines.processes.exit_reason import how_it_ended, innermost_frames
@@ -25,6 +26,7 @@ pytest_plugins = ["pytester"]
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="signals and /proc as on Linux")
 slow = pytest.mark.slow
+warm_start = pytest.mark.usefixtures("starts_warm")
 needs_cyllama = pytest.mark.skipif(not is_installed("cyllama"), reason="cyllama is not installed")
 Fake = type[FakeEngine]
 
@@ -44,6 +46,7 @@ def measured(project: pytest.Pytester) -> list[int]:
 
 
 @slow
+@warm_start
 @linux
 @pytest.mark.parametrize(
     ("model", "how"),
@@ -66,6 +69,7 @@ def test_a_crash_costs_its_case_alone(project: pytest.Pytester, fake: Fake, mode
 
 
 @slow
+@warm_start
 @linux
 @pytest.mark.parametrize(
     ("model", "where"), [("hangs", r"is in File .*fake_engine\.py"), ("stops", "is stopped")]
@@ -84,6 +88,7 @@ def test_a_case_that_hangs_is_ended(project: pytest.Pytester, fake: Fake, model:
 
 
 @slow
+@warm_start
 @linux
 def test_what_the_kernel_kills_for_want_of_memory_ran_out_of_it(
     project: pytest.Pytester, fake: Fake, monkeypatch: pytest.MonkeyPatch
@@ -117,6 +122,7 @@ def test_without_isolation_it_is_this_process(project: pytest.Pytester, fake: Fa
 
 
 @slow
+@warm_start
 @linux
 def test_the_seconds_are_those_of_the_process(project: pytest.Pytester, fake: Fake) -> None:
     """Its clock is scripted: 1 ms for each of two tokens, whatever asking took."""
@@ -126,7 +132,8 @@ def test_the_seconds_are_those_of_the_process(project: pytest.Pytester, fake: Fa
         assert bench["stats"]["data"] == pytest.approx([0.002, 0.002])
 
 
-@pytest.mark.slow
+@slow
+@warm_start
 def test_ranks_that_a_launcher_started_cannot_be_isolated(
     project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,7 +158,7 @@ def worker(session: Session) -> int:
     end = time.monotonic() + WAIT_S
     while time.monotonic() < end:
         for pid in session.processes():
-            if "fixtures.engines.processes.worker" in Path(f"/proc/{pid}/cmdline").read_text():
+            if session.runs(pid, "fixtures.engines.processes.worker"):
                 return pid
         time.sleep(0.02)
     raise AssertionError(session.log)
@@ -169,7 +176,7 @@ def worker(session: Session) -> int:
     ],
 )
 def test_a_real_model_that_is_killed_is_loaded_again(
-    engine: str, options: tuple[str, ...], by: signal.Signals, project: pytest.Pytester
+    engine: str, options: tuple[str, ...], by: signal.Signals, project: pytest.Pytester, warm: Warm
 ) -> None:
     """In its first, long case; the second is measured in a new process, and none is left behind.
 
@@ -178,7 +185,7 @@ def test_a_real_model_that_is_killed_is_loaded_again(
     long, short = (f"tiny-1xcpu-{engine}-b1-in16-out{n}" for n in (800, 9))
     one_device(project.path, 800, 9, engine=engine)
     note_rounds(project.path)
-    session = Session(project.path)
+    session = Session(project.path, warm)
     session.start(*options)
     session.wait_for_call(long)
     os.kill(worker(session), by)

@@ -153,6 +153,7 @@ def test_a_model_that_fails_costs_its_case_one_line(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("starts_warm")
 def test_the_line_and_the_traceback_come_from_a_process_of_the_models_own(faked: pytest.Pytester) -> None:
     """As from this one."""
     suite = write_suite(faked.path, "fails_inside", batch_sizes=[2, 1], hardware=["1xcpu"])

@@ -20,7 +20,7 @@ import pytest
 
 from ci.tests.conftest import histories
 from ci.tests.engines.test_ranks import LAUNCH, cases_of, environment, has, tiny_suite
-from ci.tests.warm import Warm, is_stand_in
+from ci.tests.warm import CALL, Warm, is_stand_in
 
 pytestmark = [
     pytest.mark.slow,
@@ -133,6 +133,15 @@ class Session:
     def environ(self, pid: int) -> bytes:
         """The environment of a process, as in /proc; raises OSError where it has ended."""
         return Path(f"/proc/{pid}/environ").read_bytes() if self.warm is None else self.warm.environ(pid)
+
+    def runs(self, pid: int, module: str) -> bool:
+        """Whether a process runs this module."""
+        with suppress(OSError):
+            if self.warm is None:
+                return module in Path(f"/proc/{pid}/cmdline").read_text()
+            call = f"{CALL}=-m {module} ".encode()
+            return not is_stand_in(pid) and call in self.environ(pid)
+        return False
 
     def rank(self, number: int) -> int:
         """The process of a rank."""
@@ -366,7 +375,7 @@ def test_in_a_launched_session_a_failed_rank_ends_it_and_what_is_finished_stays(
     conftest = session.folder / "conftest.py"
     text = conftest.read_text()
     conftest.write_text(text + FAILS)
-    session.start("--rank-timeout=20", launch=torchrun)
+    session.start("--rank-timeout=8", launch=torchrun)
     assert session.end() != 0
     conftest.write_text(text)
     assert "no further case can run (rank 1: " in session.log

@@ -148,6 +148,7 @@ def test_an_accepted_run_says_the_same_as_the_run_itself(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("starts_warm")
 def test_pytest_benchmark_reads_an_accepted_run(tmp_path: Path) -> None:
     """It is still its format."""
     new = run(tmp_path, "new", change=quiet)

@@ -123,6 +123,7 @@ def test_models_load_once_and_are_gone_before_the_next(project: pytest.Pytester,
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("starts_warm")
 @pytest.mark.parametrize("bad", ["crashes", "forgets", "no_room_for_four", "ignores_the_cache"])
 def test_a_model_is_gone_after_a_failed_case_too(faked: pytest.Pytester, bad: str) -> None:
     """Whatever goes wrong in the last case of a model, the next model loads into an empty device.

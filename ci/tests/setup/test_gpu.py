@@ -97,9 +97,9 @@ def test_what_is_fetched_is_locked() -> None:
 
 
 @pytest.mark.slow
-def test_bad_input_keeps_its_exit_code(tmp_path: Path) -> None:
+def test_bad_input_keeps_its_exit_code(tmp_path: Path, warm: Warm) -> None:
     """A suite that is not there: pytest's line, and 4."""
-    done = gpu("--cpu", "--skip-tests", "--suite", str(tmp_path / "none.yaml"))
+    done = gpu("--cpu", "--skip-tests", "--suite", str(tmp_path / "none.yaml"), warm=warm)
     assert done.returncode == on_gpu.BAD_INPUT
     assert "no such file" in done.stderr
 

@@ -49,6 +49,7 @@ def test_after_the_last_case_the_line_counts_no_further(pytestconfig: pytest.Con
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("starts_warm")
 def test_a_terminal_has_one_live_line(faked: pytest.Pytester) -> None:
     """Case k of n, round, seconds a round, time left; it is gone before the table."""
     suite = write_suite(faked.path, "m", batch_sizes=[1, 2])
@@ -72,6 +73,7 @@ def test_a_terminal_has_one_live_line(faked: pytest.Pytester) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("starts_warm")
 def test_a_log_has_a_line_a_case(faked: pytest.Pytester) -> None:
     """The same facts, once a case, and no carriage return."""
     suite = write_suite(faked.path, "m", batch_sizes=[1, 2])
@@ -87,6 +89,7 @@ def test_a_log_has_a_line_a_case(faked: pytest.Pytester) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("starts_warm")
 def test_quiet_says_nothing_while_it_runs(faked: pytest.Pytester) -> None:
     """-q leaves the table."""
     suite = write_suite(faked.path, "m", batch_sizes=[1, 2])

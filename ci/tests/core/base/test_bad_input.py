@@ -133,6 +133,7 @@ def test_numbers_of_rounds(project: pytest.Pytester, fake: type[FakeEngine], opt
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("starts_warm")
 def test_xdist_is_refused(project: pytest.Pytester) -> None:
     """Cases beside each other would time each other."""
     done = project.runpytest_subprocess("benchmarks", "--benchmark-only", "-n", "2")

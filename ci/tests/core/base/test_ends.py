@@ -17,10 +17,8 @@ from fixtures.core.base.files import write_whole
 from fixtures.core.base.streams import Forgiving, lost
 
 pytest_plugins = ["pytester"]
-RUN = f"{shlex.quote(sys.executable)} -m pytest -p no:anyio benchmarks --benchmark-only --suite suite.yaml"
-PICK = (
-    f"{shlex.quote(sys.executable)} -m ci.pick ci/baselines/published --model mpt7b --input 512 --output 64"
-)
+RUN = "$PYTHON -m pytest -p no:anyio benchmarks --benchmark-only --suite suite.yaml"
+PICK = "$PYTHON -m ci.pick ci/baselines/published --model mpt7b --input 512 --output 64"
 NO_UNIT = "pick: --latency 2: write a time above zero with its unit, such as 2s or 500ms\n"
 
 
@@ -77,11 +75,12 @@ def in_a_shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Its last exit code is that of the first command of a pipe."""
     return subprocess.run(
         ["bash", "-o", "pipefail", "-c", command], cwd=folder, capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHON": shlex.quote(sys.executable)},
     )  # fmt: skip
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("starts_warm")
 @pytest.mark.parametrize(
     "ends",
     ["| head -1", "2>&1 | head -1", ">&-", "-s >&-", ">&- 2>&- <&-", ">/dev/full"],
@@ -98,6 +97,7 @@ def test_a_session_without_a_reader_measures_and_saves(faked: pytest.Pytester, e
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("starts_warm")
 @pytest.mark.parametrize(
     ("ends", "code", "said"),
     [

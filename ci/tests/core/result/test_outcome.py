@@ -166,6 +166,7 @@ def test_what_is_predicted_to_find_no_room_is_not_tried(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("starts_warm")
 def test_the_device_is_clean_after_a_want_of_memory(faked: pytest.Pytester) -> None:
     """What the call had made is gone before the next case, in a process that collects nothing by itself."""
     suite = write_suite(faked.path, "no_room_for_four", batch_sizes=[4, 2, 3])

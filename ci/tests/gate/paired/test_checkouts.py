@@ -68,6 +68,7 @@ def gate(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("starts_warm")
 def test_a_planted_slowdown_goes_red_and_its_twin_stays_green(checkout: Path) -> None:
     """Against HEAD in a worktree of its own, which is gone afterwards; real processes, real histories.
 
@@ -92,6 +93,7 @@ def test_a_planted_slowdown_goes_red_and_its_twin_stays_green(checkout: Path) ->
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("starts_warm")
 def test_a_session_is_judged_by_accepted_ones(checkout: Path) -> None:
     """`--gate`: green, and red where a call takes longer; cases that were not chosen are not missing."""
     conftest, engine = checkout / "conftest.py", checkout / "ci" / "tests" / "fake_engine.py"
@@ -119,6 +121,7 @@ def test_a_session_is_judged_by_accepted_ones(checkout: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("starts_warm")
 def test_an_interrupted_comparison_is_gone_on_with(checkout: Path) -> None:
     """Its worktree is gone, its pairs are kept; another threshold's are not taken for them."""
     command = [sys.executable, "-m", "ci.gate", "paired", "--base", "HEAD", "-k", "b1-"]
@@ -165,7 +168,8 @@ def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("starts_warm")
 def test_a_choice_of_nothing_is_one_line() -> None:
     """pytest's own last line."""
     with pytest.raises(InputError, match="new: no case is chosen: "):
-        Side("new", ROOT).ids(["-k", "no such case"])
+        Side("new", ROOT, sys.executable).ids(["-k", "no such case"])
