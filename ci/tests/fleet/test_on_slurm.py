@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fixtures.core.base.errors import InputError
-from fixtures.fleet import on_slurm
+from fixtures.fleet import on_slurm, slurm_job
 from fixtures.fleet import shard as on_node
 from fixtures.fleet.on_slurm import SlurmPlace
 from fixtures.fleet.place import Ended, Running, Shard, State, Waiting
@@ -29,8 +29,8 @@ def test_settings_are_named_and_checked() -> None:
 def test_a_job_gets_three_times_what_is_expected() -> None:
     """And ten minutes: 3 x 60 s + 600 s are 13 minutes; the shard's own limit is shorter."""
     shard = Shard("r-1", ("a",), 1, ("n1",), expected_s=60.0)
-    assert on_slurm.minutes(shard) == 13
-    assert on_slurm.minutes(Shard("r-1", ("a",), 1, ("n1",), expected_s=60.0, limit_s=120.0)) == 2
+    assert slurm_job.minutes(shard) == 13
+    assert slurm_job.minutes(Shard("r-1", ("a",), 1, ("n1",), expected_s=60.0, limit_s=120.0)) == 2
 
 
 def test_without_slurm_there_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
