@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import pytest
 
+from ci.tests.conftest import ROOT
 from ci.tests.records import recorded
 from fixtures.core.result.depths import relate
 from fixtures.core.result.record import Record
+from fixtures.core.store.history import read_history
 
 GIGA = 1e9
 
@@ -73,3 +76,28 @@ def test_cases_without_a_decode_are_left_alone() -> None:
     """One output token has no TPOT, and a model that is not counted no bytes."""
     plain = [recorded(case={"id": "x", "depth": depth}) for depth in (0, 1)]
     assert relate(plain) == plain
+
+
+@pytest.mark.parametrize(
+    ("malloc", "stated", "marked"),
+    [
+        ("default", "13.9, 22.6, 37.9, 62.6 and 297 ms", [16384]),
+        ("mmap_threshold", "13.4, 22.8, 31.9, 50.7 and 86.5 ms", []),
+    ],
+)
+def test_the_committed_runs_over_depth_are_what_is_said_of_them(
+    malloc: str, stated: str, marked: list[int]
+) -> None:
+    """Without what malloc adds all are within 1 % of a straight line in bytes, with it all but the last."""
+    run = read_history(ROOT / "ci" / "histories" / "depth" / f"malloc_{malloc}_20261129.json")
+    found = relate([one.record for one in run.measured])
+    assert [record.case.depth for record in found] == [0, 2048, 4096, 8192, 16384]
+    assert [record.case.depth for record in found if record.marks] == marked
+    times = [1000 * record.split.tpot_s for record in found if record.split and record.split.tpot_s]
+    *most, last = (f"{each:.3g}" for each in times)
+    assert f"{', '.join(most)} and {last} ms" == stated
+    assert stated in (ROOT / "fixtures" / "engines" / "README.md").read_text(encoding="utf-8")
+    if not marked:
+        moved = [record.limits.step_bytes for record in found if record.limits]
+        slope, at_zero = np.polyfit(np.array(moved, float), times, 1, w=1 / np.array(times))
+        assert slope * np.array(moved) + at_zero == pytest.approx(times, rel=0.01)
