@@ -173,7 +173,7 @@ def test_a_layer_that_chooses_in_an_unknown_way_says_so() -> None:
 # chunks and choices that the lengths of the count do not fill, and those of the call do
 PEAKS: dict[str, dict[str, Any]] = {
     "deepseek_v3": {**LATENT, "model_type": "deepseek_v3"},
-    "llama4": {**MODELS["llama4"], "attention_chunk_size": 64},
+    "llama4": {**MODELS["llama4"], "attention_chunk_size": 32},
     "deepseek_v32": {**MODELS["deepseek_v32"], "index_topk": 32},
     "glm5_2": {**MODELS["glm5_2"], "index_topk": 32},
     "deepseek_v4": MODELS["deepseek_v4"],

@@ -120,7 +120,7 @@ def test_a_model_without_such_a_cache_is_refused_by_name() -> None:
      ("gemma3", Point(2, 600, 4), 100)],
 )  # fmt: skip
 def test_the_predicted_memory_is_that_of_the_tensors(name: str, point: Point, chunk: int | None) -> None:
-    """Never less than was alive beyond the weights, filling included, and at most a quarter more."""
+    """Within 10 % of what was alive beyond the weights, filling included."""
     asked = case(name, point, chunk)
     work = count_work(asked)
     footprint = count_footprint(asked, work.caches).with_heads(work, 4)
@@ -134,4 +134,5 @@ def test_the_predicted_memory_is_that_of_the_tensors(name: str, point: Point, ch
             hf.verify(task, hf.generate(task))
     highest = max(event.live for event in live.events)
     found = predict(point, footprint, "gpu", 1, "hf", 0, chunk)
-    assert highest <= found.total_bytes - found.weights_bytes - found.margin_bytes <= 1.25 * highest
+    beyond = found.total_bytes - found.weights_bytes - found.margin_bytes
+    assert beyond == pytest.approx(highest, rel=0.1)

@@ -23,6 +23,7 @@ from fixtures.core.cost.bounds import (
     point_prefill_flops,
     prefill_flops,
 )
+from fixtures.core.cost.footprint import Attending, Instant, Terms
 from fixtures.core.cost.max_batch import key_of, predict_largest
 from fixtures.core.cost.memory import GPU_MARGIN_BYTES, fill_chunk, pieces, predict
 from fixtures.core.cost.stored_counts import find_counts
@@ -174,12 +175,13 @@ def test_a_window_limits_the_pairs_at_a_depth_too() -> None:
 def test_the_memory_at_a_depth_of_the_toy() -> None:
     """B=2, T=10, N=3 after 20 tokens, by hand; 160 bytes of windows are there twice.
 
-    Filling, in one piece: cache 2 * (200 + 80); 7 + 400 + 2*(2 + 400 + 1200) = 3611. Prefill, with room for
-    32 tokens: cache 2 * (320 + 80); two moments, T*T -> T*(S + T): 1111 + (1 + 2*3)*200 = 2511 and 1820; a
-    step makes 2*4*20 = 160 of what is cached. Decode, after 31 tokens: 2 * (310 + 80) and 2 * (300 + 124).
+    Filling, in one piece: cache 2 * (200 + 2*200), all of it behind the windows too; 7 + 400 +
+    2*(2 + 400 + 1200) = 3611. Prefill: cache 2 * (320 + 2*140), with room for 32 tokens, or of 4 tokens of a
+    window and the 10 new ones; two moments, T*T -> T*(S + T): 1111 + (1 + 2*3)*200 = 2511 and 1820.
+    Decode, after 31 tokens: 2 * (310 + 80) and 2 * (300 + 124).
     """
     found = predict(Point(2, 10, 3, depth=20), TOY, "gpu")
-    fill, prefill = 1000 + 560 + 160 + 3611, 1000 + 800 + 160 + 2511 + 160
+    fill, prefill = 1000 + 1200 + 160 + 3611, 1000 + 1200 + 160 + 2511
     assert found.prefill_bytes == max(fill, prefill) + GPU_MARGIN_BYTES
     assert found.decode_bytes == 1000 + 780 + 160 + 848 + GPU_MARGIN_BYTES
     small = predict(Point(2, 10, 3, depth=20), TOY, "gpu", prefill_chunk=1)
@@ -187,27 +189,48 @@ def test_the_memory_at_a_depth_of_the_toy() -> None:
 
 
 def test_a_prefill_in_pieces_needs_what_its_last_pieces_need() -> None:
-    """T=10 in pieces of 4, 4 and 2: the last one, of 2 after 8, is the highest.
+    """T=10 in pieces of 4, 4 and 2: the one before the last, of 4 after 4, is the highest.
 
-    Cache 360; its higher moment 2 * (900 + 2), and a step makes 2*4*8 = 64 of what is cached. Of the one
-    before, of 4 after 4, these are 1808 and 32.
+    Cache 2 * (80 + 2*80), of 4 tokens of a window and 4 new ones; its higher moment 2 * (900 + 4), and of a
+    window the old keys and values of a layer beside the new ones, 2*10*8; a step makes 2*4*4 = 32 of what is
+    cached. Of the last one, of 2 after 8, these are 2 * (100 + 2*60), 1804, 2*10*6 and 64.
     """
     assert pieces(10, 4) == [4, 4, 2]
     found = predict(Point(2, 10, 1), TOY, "gpu", prefill_chunk=4)
-    assert found.prefill_bytes == 1000 + 360 + 1804 + 64 + GPU_MARGIN_BYTES
+    assert found.prefill_bytes == 1000 + 480 + 1808 + 160 + GPU_MARGIN_BYTES
 
 
 def test_a_mask_needs_room_where_no_scores_are_kept() -> None:
     """Four FLOPs for each value of all heads: 2 a pair over 3 layers are 1/6 of one; 48 are 4 values.
 
-    In fp32: 32 bytes a token of keys and values against 4 of its own, and 5 a pair.
+    In fp32: 32 bytes a token of keys and values against 10 of its own, 1 a pair for all sequences, and 4 in
+    the running layer. Ten tokens after 20 attend to 30, and to 14 with a window of 5; without cached ones
+    only a full window has a mask.
     """
     prefill = replace(TOY.prefill, instants=TOY.prefill.instants[1:])
-    fused = replace(TOY, prefill=prefill).with_heads(replace(WORK, flops_per_pair=48.0), 4)
-    assert (fused.repeated_bytes, fused.mask_bytes) == (32, 5)
-    assert TOY.with_heads(WORK, 4).repeated_bytes == 0
-    without = replace(fused, repeated_bytes=0, mask_bytes=0)
-    assert fused.after_bytes(2, 10, 20) - without.after_bytes(2, 10, 20) == 2 * 30 * (32 + 5 * 10)
+    work = replace(WORK, flops_per_pair=48.0, caches=TOY.caches)
+    fused = replace(TOY, prefill=prefill).with_heads(work, 4)
+    assert (fused.repeated_bytes, fused.mask_bytes) == ((32, 32), 5)
+    assert TOY.with_heads(replace(work, flops_per_pair=2.0), 4).repeated_bytes == (0, 0)
+    assert fused.pass_bytes(2, 10, 20) == 1820 + 10 * (30 + 14) + 2 * 30 * (32 + 4 * 10)
+    assert fused.pass_bytes(2, 5, 0) == 1810 + 5 * 5 + 2 * 5 * (32 + 4 * 5)
+    assert fused.pass_bytes(2, 4, 0) == 1808
+
+
+def test_a_mask_comes_in_where_its_kind_of_layer_attends() -> None:
+    """The highest moment may be another one, with the truth values alone; of the two kinds the higher counts.
+
+    Attention takes 50 bytes a token, and with a window of 5 it takes 100. Before the last layer with a window
+    has its new keys and values, 10 bytes a token, its old ones are there.
+    """
+    attending = Attending(Terms(bt=50), None), Attending(Terms(bt=100), 5)
+    prefill = replace(TOY.prefill, instants=TOY.prefill.instants[1:], attending=attending)
+    fused = replace(TOY, prefill=prefill, mask_bytes=5, repeated_bytes=(32, 0))
+    assert fused.pass_bytes(2, 5, 0) == 1810 + 5 * 5
+    assert fused.pass_bytes(2, 40, 0) == 2 * 40 * 100 + 2 * 40 * 4 * 40 + 40 * 40
+    assert fused.pass_bytes(2, 10, 20) == 2 * 10 * 50 + 2 * 30 * (32 + 4 * 10) + 10 * (30 + 14)
+    wide = replace(fused, prefill=replace(prefill, instants=(Instant(Terms(b=90000), Terms()),)))
+    assert wide.pass_bytes(2, 10, 20) == 2 * (90000 + 10 * 10) + 10 * (30 + 14)
 
 
 @pytest.mark.parametrize(

@@ -62,20 +62,21 @@ GPU = HardwareSpec("g", "gpu", memory_bytes=10 * 2**30)
 def test_the_parts_of_the_highest_moment_on_a_gpu() -> None:
     """B=2, T=10, N=3, by hand.
 
-    Prefill: weights 1000; cache 2 * (10*10 + 2*4*10) = 360; 7 + 100 + 2*(2 + 200 + 300) = 1111 against
-    2*(900 + 10) = 1820, of which 1600 are logits. Decode, after 11 tokens: 2 * (110 + 80) = 380 of cache,
-    2 * (300 + 44) = 688. At its final length of 12 tokens the cache has 2 * (120 + 80) = 400.
+    Prefill: weights 1000; cache 2 * (10*10 + 2*10*10) = 600, all of it behind the windows too; 7 + 100 +
+    2*(2 + 200 + 300) = 1111 against 2*(900 + 10) = 1820, of which 1600 are logits. Decode, after 11
+    tokens: 2 * (110 + 80) = 380 of cache, 2 * (300 + 44) = 688. At its final length of 12 tokens the cache
+    has 2 * (120 + 80) = 400.
     """
     found = predict(Point(2, 10, 3), TOY, "gpu")
     assert found == Prediction(
         weights_bytes=1000,
-        cache_bytes=360,
+        cache_bytes=600,
         logits_bytes=1600,
         activation_bytes=220,
         margin_bytes=GPU_MARGIN_BYTES,
         final_cache_bytes=400,
         load_bytes=1000 + LOAD_MARGIN_BYTES,
-        prefill_bytes=3180 + GPU_MARGIN_BYTES,
+        prefill_bytes=3420 + GPU_MARGIN_BYTES,
         decode_bytes=1000 + 380 + 688 + GPU_MARGIN_BYTES,
     )
     assert found.total_bytes == found.prefill_bytes
@@ -98,7 +99,7 @@ def test_one_output_token_needs_no_decode() -> None:
     found = predict(Point(2, 10, 1), TOY, "gpu")
     assert found.decode_bytes is None
     assert found.needs(DECODE) is None
-    assert found.final_cache_bytes == found.cache_bytes == 360
+    assert (found.final_cache_bytes, found.cache_bytes) == (360, 600)
 
 
 def test_without_a_cache_the_last_step_is_a_pass_over_all() -> None:
@@ -136,7 +137,7 @@ def test_a_device_has_its_share_of_the_weights(kind: str, tied: bool, devices: i
     footprint = replace(TOY, tied=tied)
     found = predict(Point(2, 10, 3), footprint, "gpu", devices, kind)
     assert found.weights_bytes == footprint.share_bytes(devices, kind) == share
-    assert found.cache_bytes == -(-360 // devices)
+    assert found.cache_bytes == -(-600 // devices)
 
 
 def test_the_share_is_that_of_real_ranks() -> None:
@@ -500,10 +501,19 @@ def test_a_cache_in_pages_has_a_pool_and_a_mask_of_all_positions() -> None:
     repeated keys and values a position. First pass, as of one sequence of 16 tokens with the logits of
     two: 7 + 256 + 2 + 320 + 768 = 1353 against 2 * 800 + 116. Step: 2 * 304, and 17 bytes for 20 tokens.
     """
-    footprint = replace(TOY, mask_bytes=5, repeated_bytes=7)
+    footprint = replace(TOY, mask_bytes=5, repeated_bytes=(7, 7))
     found = predict(Point(2, 10, 3, (10, 6)), footprint, "gpu", engine_kind="hf_paged")
     mask = 2 * 4 * 16 * (512 + 16)
     assert found.cache_bytes == 4 * PAGE * 30 == 30720
     assert found.prefill_bytes == 1000 + 30720 + mask + 1716 + 16 * 7 + GPU_MARGIN_BYTES
     assert found.decode_bytes == 1000 + 30720 + mask + 608 + 20 * 17 + GPU_MARGIN_BYTES
     assert predict(Point(2, 10, 1), footprint, "gpu", engine_kind="hf_paged").decode_bytes is None
+
+
+def test_where_every_layer_has_a_window_a_step_makes_copies_of_no_more() -> None:
+    """After 1009 tokens: three layers of 4 tokens of 10 bytes; 300, and 4 for each of 4 tokens."""
+    footprint = replace(TOY, caches=(Cache(3, 10, window=5),))
+    found = predict(Point(2, 10, 1001), footprint, "gpu")
+    assert found.decode_bytes == 1000 + 2 * 3 * 40 + 2 * (300 + 4 * 4) + GPU_MARGIN_BYTES
+    assert [footprint.reach(tokens) for tokens in (3, 4, 5, 1009)] == [3, 4, 4, 4]
+    assert TOY.reach(1009) == replace(TOY, caches=()).reach(1009) == 1009
