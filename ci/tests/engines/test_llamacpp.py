@@ -162,6 +162,15 @@ def test_what_llama_cpp_cannot_run_is_refused_before_it_loads(
 
 
 @needs_cyllama
+@pytest.mark.parametrize("batch", [256, 257])
+def test_a_batch_beyond_what_a_context_takes_is_refused(batch: int) -> None:
+    """Before it loads."""
+    reason = why_not(replace(case("llamacpp_f32", "llama"), point=Point(batch, 8, 2)))
+    assert (reason is None) == (batch == 256)
+    assert reason is None or "takes batches of at most 256 sequences, and this one has 257; hf" in reason
+
+
+@needs_cyllama
 @pytest.mark.parametrize(
     "name", ["mpt125m", "llama125m", "falcon125m", "llama31_8b", "mistral7b", "qwen3_8b"]
 )

@@ -278,6 +278,22 @@ def test_a_format_is_refused_before_anything_loads(
     assert (reason is None) if told is None else told in (reason or "")
 
 
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({**LLAMA, "hidden_size": 72}, "sides are multiples of 16 and 32, and hidden_size is 72; hf runs it"),
+        ({**MPT, "d_model": 66, "n_heads": 3}, "and d_model is 66; hf runs it"),
+        ({**LLAMA, "hidden_size": 80}, None),
+    ],
+)
+def test_a_width_that_no_format_packs_is_refused_before_it_loads(
+    keys: dict[str, Any], told: str | None
+) -> None:
+    """Of 80 values some matrices are packed: those that take other inputs."""
+    reason = why_not(case(keys, "int4"))
+    assert (reason is None) if told is None else told in (reason or "")
+
+
 def test_a_packed_model_that_cannot_be_compiled_is_refused_before_it_loads() -> None:
     """As by hf_compiled; without compilation it runs."""
     assert "does not run mpt: its attention" in (why_not(case(MPT, "int8_compiled")) or "")
