@@ -460,6 +460,42 @@ def test_what_nobody_measured_is_estimated_by_the_formula() -> None:
     assert (seen_itself.estimate, seen_itself.efficiency) == (None, 0.5)
 
 
+def test_products_in_fp8_count_at_their_stated_rate() -> None:
+    """One token of a long prompt is arithmetic: half the time on an H100, 1978.9 for 989.4 TFLOP/s."""
+    asked = replace(
+        case(Point(8, 2048, 1), library.model("llama31_8b")), hardware=library.hardware("h100_80gb")
+    )
+    fp8 = replace(asked, engine=EngineSpec("hf_fp8", "hf_fp8"))
+    first, second = (Planner(Past(), 8).expect(one).bound for one in (asked, fp8))
+    assert first is not None
+    assert second is not None
+    assert first.prefill_s / second.prefill_s == pytest.approx(1978.9 / 989.4)
+    both = Planner(Past(), 8)
+    assert [both.expect(one).bound for one in (asked, fp8, asked)] == [first, second, first]
+    on_a100 = replace(fp8, hardware=library.hardware("a100_80gb"))  # which has no such units
+    bf16 = replace(asked, hardware=library.hardware("a100_80gb"))
+    assert Planner(Past(), 8).expect(on_a100).bound == Planner(Past(), 8).expect(bf16).bound
+
+
+def test_without_a_measurement_routers_of_random_weights_spread_tokens() -> None:
+    """The bound is of the least experts, the seconds of those that eight tokens touch: 8 (1 - 0.75^8)."""
+    asked = replace(
+        case(Point(8, 4, 2), library.model("mixtral8x7b")),
+        hardware=library.hardware("h200_141gb"),
+        engine=EngineSpec("vllm", "vllm"),
+    )
+    forecast = Planner(Past(), 8).expect(asked)
+    assert forecast.bound is not None
+    assert forecast.call_s is not None
+    more = 32 * 352321536 * (8 * (1 - 0.75**8) - 2)
+    first = 32 * 352321536 * (8 * (1 - 0.75**32) - 2)
+    late_s = (more + first) / 4.8e12
+    assert forecast.call_s == pytest.approx((forecast.bound.total_s + late_s) / 0.34, rel=1e-3)
+    itself = Planner(Past((seen(asked, 0.5),)), 8).expect(asked)
+    assert itself.bound is not None
+    assert itself.call_s == pytest.approx(itself.bound.total_s / 0.5)
+
+
 def test_a_measured_host_sets_what_waits_for_it() -> None:
     """Half the time an operator: about half the seconds of one sequence, a narrower interval; it is told."""
     asked = replace(case(Point(1, 512, 64), library.model("mpt7b")), hardware=library.hardware("h100_80gb"))
