@@ -94,10 +94,10 @@ def fit(
 
 
 def _alike(works: Sequence[Work]) -> list[tuple[Any, Work]]:
-    """Those that were timed alike as one, with their places."""
-    kinds: dict[tuple[str, bool], list[int]] = {}
+    """Those that stack as one, with their places."""
+    kinds: dict[object, list[int]] = {}
     for place, work in enumerate(works):
-        kinds.setdefault((work.kind, work.use_cache), []).append(place)
+        kinds.setdefault(work.stacks_by, []).append(place)
     return [(np.array(places), stacked([works[i] for i in places])) for places in kinds.values()]
 
 

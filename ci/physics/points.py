@@ -13,8 +13,9 @@ from fixtures.core.base.yamlfile import read_yaml
 from fixtures.core.cost.bounds import Bound, bound
 from fixtures.core.cost.stored_counts import FOLDER, Counts, find_counts
 from fixtures.core.estimate.estimate import peaks_of
-from fixtures.core.estimate.formula import Devices, Model
+from fixtures.core.estimate.formula import Devices
 from fixtures.core.estimate.machine import Work
+from fixtures.core.estimate.model import Model
 from fixtures.core.spec import library
 from fixtures.core.spec.case import Case, EngineSpec, HardwareSpec, ModelSpec, Point
 from fixtures.core.store.history import read_history

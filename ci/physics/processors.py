@@ -19,8 +19,9 @@ from ci.physics.validate import Errors
 from fixtures.core.base.errors import InputError
 from fixtures.core.cost.bounds import bound
 from fixtures.core.cost.stored_counts import find_counts
-from fixtures.core.estimate.formula import Devices, Model
+from fixtures.core.estimate.formula import Devices
 from fixtures.core.estimate.machine import Work, calibrated
+from fixtures.core.estimate.model import Model
 from fixtures.core.estimate.physics import MEASURED, NEVER_SEEN, Fitted, Physics
 from fixtures.core.result.record import Record
 from fixtures.core.spec import library

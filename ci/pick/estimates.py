@@ -13,6 +13,7 @@ from fixtures.core.cost.stored_counts import Counts
 from fixtures.core.estimate.estimate import Refused
 from fixtures.core.spec import library
 from fixtures.core.spec.case import Case, EngineSpec, HardwareSpec, ModelSpec, Point
+from fixtures.core.spec.splitting import why_not_split
 
 NUMBERS = (1, 2, 4, 8)  # of devices, where none are named
 MOST = 4096  # sequences
@@ -83,14 +84,19 @@ def cases_on(
             and (curve.input_len, curve.output_len) == lengths
         ]
         chosen = list(engines) or list({curve.engine: engine_of(curve.samples[0]) for curve in here}.values())
-        for engine in chosen or [usual_engine(n)]:
+        for engine in chosen or [usual_engine(model, n)]:
             same = next((curve for curve in here if curve.engine == engine.name), None)
             yield Case(model, hardware, n, engine, Point(1, *lengths)), same
 
 
-def usual_engine(devices: int) -> EngineSpec:
-    """What would run on so many devices."""
-    return EngineSpec("hf") if devices == 1 else EngineSpec("deepspeed", "deepspeed")
+def usual_engine(model: ModelSpec, devices: int) -> EngineSpec:
+    """What would run a model on so many devices: where AutoTP cannot split it, transformers' own plan."""
+    if devices == 1:
+        return EngineSpec("hf")
+    engines = [EngineSpec(kind, kind) for kind in ("deepspeed", "hf_tp")]
+    gpu = HardwareSpec("gpu", "gpu")
+    cases = [Case(model, gpu, devices, engine, Point(1, 1, 1)) for engine in engines]
+    return next((one.engine for one in cases if why_not_split(one) is None), engines[0])
 
 
 def _best_measured(question: Question, curve: Curve, prices: Mapping[str, float]) -> Row | None:

@@ -20,9 +20,10 @@ from fixtures.core.estimate.estimate import (
     too_far,
     why_not,
 )
-from fixtures.core.estimate.formula import Devices, Model
+from fixtures.core.estimate.formula import Devices
 from fixtures.core.estimate.host_time import HostTime
 from fixtures.core.estimate.machine import Work, calibrated, never_seen, with_host
+from fixtures.core.estimate.model import Model
 from fixtures.core.estimate.physics import Physics, read_physics
 from fixtures.core.spec.case import Case, EngineSpec, HardwareSpec, ModelSpec
 from fixtures.core.spec.splitting import why_not_split
@@ -139,7 +140,7 @@ class Estimator:
             sample.machines,
         )
         shape = (sample.point.batch_size, sample.point.input_len, sample.point.output_len)
-        of_model = Model.of(counts.work, counts.dispatch)
+        of_model = Model.of(counts.work, counts.dispatch, on_cpu=hardware.kind == "cpu")
         return Work(of_model, devices, *shape, engine.use_cache, depth=sample.point.depth)
 
 

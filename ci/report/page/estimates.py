@@ -17,7 +17,7 @@ from ci.report.read.samples import Curve, Sample
 from fixtures.core.cost.footprint import Footprint, Pass
 from fixtures.core.cost.memory import GPU_MARGIN_BYTES, room_bytes
 from fixtures.core.cost.stored_counts import Counts
-from fixtures.core.estimate.estimate import LEVEL, Known, why_not, without_figures
+from fixtures.core.estimate.estimate import LEVEL, Known, not_behind, why_not, without_figures
 from fixtures.core.estimate.physics import FARTHEST, Physics, read_physics
 from fixtures.core.spec import library
 from fixtures.core.spec.case import Case, EngineSpec, HardwareSpec, ModelSpec, Point
@@ -59,11 +59,12 @@ class Estimates:
 
     def values(self) -> dict[str, Any]:
         """All but the curves' pairs, as plain values; call `pair_of` for each curve before."""
+        numbers = sorted({n for n, _ in self.machines})
         models = [
             {
                 "name": model.name,
                 "context_len": model.context_len,
-                "usual": [self._pair(model, usual_engine(n)) for n in (1, 2)],
+                "usual": {str(n): self._pair(model, usual_engine(model, n)) for n in numbers},
             }
             for model in self.models.values()
         ]
@@ -93,6 +94,8 @@ class Estimates:
         counts = self.estimator.counts_of(model, engine)
         case = Case(model, _ANY, 1, engine, _ONE)
         reason = why_not(case, counts, read_physics(engine.kind, GPU))
+        if reason is None and counts is not None and (missing := not_behind(case, counts.work, Known())):
+            reason = f"model {model.name}, {engine.name}: {missing}; only ci.pick --estimate goes on"
         values = {"engine": engine.name, "kind": engine.kind, "refused": reason}
         if reason is not None or counts is None:
             return values

@@ -25,7 +25,7 @@ const look = (data, question, prices, machines = data.estimates.machines) => {
     const hardware = values.hardware[place];
     const here = curves.filter((curve) => curve.device === hardware.name && curve.devices === n);
     const chosen = new Map(here.map((curve) => [curve.engine, curve.pair]));
-    const usual = model.usual[n === 1 ? 0 : 1];
+    const usual = model.usual[n];
     for (const pair of (chosen.size ? [...chosen.values()] : [usual]).map((one) => values.pairs[one])) {
       const curve = here.find((one) => one.engine === pair.engine) ?? null;
       const asked = { pair, hardware, n, model, input, output };

@@ -21,13 +21,13 @@ from fixtures.core.estimate.formula import (
     WEIGHTS,
     Devices,
     Generation,
-    Model,
     Parameters,
     generate,
     norm,
     one_pass,
 )
 from fixtures.core.estimate.machine import Machine
+from fixtures.core.estimate.model import Model
 from fixtures.core.estimate.physics import read_physics
 from fixtures.core.spec.case import Case, EngineSpec, Point
 from fixtures.core.spec.library import all_hardware, hardware, model
