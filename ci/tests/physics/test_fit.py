@@ -67,7 +67,8 @@ def test_the_kept_parameters_are_those_of_a_new_fit() -> None:
             assert spread == pytest.approx(whole.sd_ln[name], rel=1e-2)
         kept = yaml.safe_load((FOLDER / f"{kind}_gpu.yaml").read_text())
         assert kept["fitted_from"] == [files.file_of(PUBLISHED, 138)]
-    assert read_physics("hf_tp", "gpu") is None
+    assert read_physics("hf_tp", "gpu") == read_physics("deepspeed", "gpu")
+    assert read_physics("vllm", "gpu") is None
 
 
 def test_what_is_kept_of_other_sources() -> None:
