@@ -122,13 +122,6 @@ def test_a_node_that_is_up_again_is_taken_back() -> None:
     assert any(where["shard"] in later for _, where in done.taken.values())
 
 
-def test_a_node_that_goes_again_and_again_is_left_out() -> None:
-    """Every shard takes its node along: each of two nodes is taken back twice."""
-    _, done = simulated(1, 200, 2, dict.fromkeys(range(1, 500), DIES), back_s=0.0)
-    assert sum(said.endswith(" is up again") for said in done.said) <= 4
-    assert len(done.taken) + len(done.lost) == 200
-
-
 def test_a_slow_node_is_named() -> None:
     """Its reference case takes 20 % longer than on the others, which agree."""
     _, done = simulated(2, 12, 3, speed={"n1": 1.2})
