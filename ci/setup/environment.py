@@ -45,6 +45,9 @@ NOT_LOCKED = re.compile(r"(nvidia(?!-ml-py)|cuda)-|(triton|pip)==")
 # Packages without a source that builds in minutes: where no wheel exists, the environment goes without them.
 ONLY_WHERE = {"cyllama": 'sys_platform == "linux" and platform_machine == "x86_64"'}
 
+# A third of all code, of which a start imports few files or none: those are compiled then.
+COMPILED_LATER = "/site-packages/(.*/tests|transformers/models|ray/(data|llm|rllib|serve|train|tune))/"
+
 
 class Environment:
     """An environment in a folder of the project, made from a lock with these options of pip."""
@@ -153,7 +156,8 @@ def install(venv: Path, what: str, arguments: list[str], keep: tuple[int, ...] =
     run(f"installing {what}", [*pip, "--no-input", "install", "--no-compile", *arguments], keep)
     # pip compiles on one core, which is most of its time. What does not compile, such as a template, stays.
     none = subprocess.DEVNULL
-    compiler = [str(venv / "bin" / "python"), "-I", "-m", "compileall", "-qq", "-j", "0", str(venv / "lib")]
+    compiler = [str(venv / "bin" / "python"), "-I", "-m", "compileall", "-qq", "-j", "0"]
+    compiler += ["-x", COMPILED_LATER, str(venv / "lib")]
     subprocess.run(compiler, stdin=none, stdout=none, stderr=none, pass_fds=keep)
 
 

@@ -309,6 +309,23 @@ def test_the_stamp_tells_locks_and_versions_apart() -> None:
     assert len(stamps) == 4
 
 
+@pytest.mark.parametrize(
+    ("file", "later"),
+    [
+        ("transformers/models/llama/modeling_llama.py", True),
+        ("ray/data/__init__.py", True),
+        ("sympy/core/tests/test_expr.py", True),
+        ("transformers/generation/utils.py", False),
+        ("ray/actor.py", False),
+        ("torch/testing/_comparison.py", False),
+    ],
+)
+def test_what_a_start_imports_is_compiled_at_once(file: str, later: bool) -> None:
+    """Wherever the project lies: here among tests."""
+    path = f"/home/me/tests/ray/data/project/.venv/lib/python3.11/site-packages/{file}"
+    assert bool(re.search(environment.COMPILED_LATER, path)) is later
+
+
 def test_a_lock_fits_every_machine() -> None:
     """Local versions and what only GPUs need stay out; few machines have a wheel of cyllama."""
     gpu_only = "nvidia-nccl-cu13==2\ncuda-toolkit==13\ntriton==3\n"
