@@ -36,6 +36,7 @@ LONGEST = (
     "engines/test_rank_failures.py",
     "engines/test_ranks.py",
     "gate/paired/test_checkouts.py",
+    "fleet/test_on_ray.py",
     "keep/test_stopped.py",
     "engines/test_compiled.py",
     "core/cost/test_largest.py",

@@ -22,6 +22,7 @@ import pytest
 
 from ci.tests.conftest import ROOT, histories, write_suite
 from ci.tests.fleet.test_on import fields
+from ci.tests.warm import VARIABLE
 from fixtures.fleet import on_ray, shard
 from fixtures.fleet.place import Shard
 
@@ -155,7 +156,7 @@ class Project:
 
     def __init__(self, path: Path, environ: dict[str, str], place: str) -> None:
         self.path, self.place = path, place
-        names = [key for key in os.environ if key.startswith("INFERENCE_")]
+        names = [key for key in os.environ if key.startswith(("INFERENCE_", VARIABLE))]
         self.environ = environ | {key: os.environ[key] for key in names}
         self._sessions: list[subprocess.Popen[str]] = []
 
@@ -253,6 +254,7 @@ def is_as_here(there: dict[str, Any], here: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("starts_warm")
 def test_a_node_that_dies_costs_one_case(project_there: Project, cluster: Served) -> None:
     """Its raylet and workers are killed inside a case; the shard ends with them, and another node goes on."""
     project = project_there
@@ -289,12 +291,13 @@ def test_a_node_that_dies_costs_one_case(project_there: Project, cluster: Served
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("starts_warm")
 def test_what_the_cluster_cannot_do_is_one_line(project_there: Project) -> None:
     """A shape that no node has, a wrong token, a checkout that is not there, an address that nobody is at."""
     project = project_there
     write_suite(project.path, "m")
     host = project.place.removesuffix(str(project.path))
-    for arguments, environ, line in (
+    expected = (
         (
             ("--on", project.place, "--hardware", "8xh200_141gb"),
             {},
@@ -307,8 +310,9 @@ def test_what_the_cluster_cannot_do_is_one_line(project_there: Project) -> None:
             {},
             "--on ray://127.0.0.1:1: it does not answer (Connection refused)",
         ),
-    ):
-        session = project.start(*arguments, **environ)
+    )
+    sessions = [project.start(*arguments, **environ) for arguments, environ, _ in expected]
+    for session, (*_, line) in zip(sessions, expected, strict=True):
         told = ended(session)
         assert session.returncode == pytest.ExitCode.USAGE_ERROR, told
         (said,) = [one for one in told.splitlines() if one.startswith("ERROR: ")]
