@@ -297,7 +297,7 @@ def test_what_the_cluster_cannot_do_is_one_line(project_there: Project) -> None:
     project = project_there
     write_suite(project.path, "m")
     host = project.place.removesuffix(str(project.path))
-    expected = (
+    expected: tuple[tuple[tuple[str, ...], dict[str, str], str], ...] = (
         (
             ("--on", project.place, "--hardware", "8xh200_141gb"),
             {},
