@@ -151,9 +151,10 @@ def test_operators_of_a_layer(name: str, engine: str, ops: int) -> None:
 
 
 def test_a_model_of_ones_own_is_counted_into_a_folder(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a yaml; a model that is not the library's has no place there."""
+    """Of a yaml, here with two of the variants; a model that is not the library's has no place there."""
+    monkeypatch.setattr(recount, "VARIANTS", recount.VARIANTS[:2])
     file = tmp_path / "mine.yaml"
     text = "\n".join(f"  {key}: {value}" for key, value in LLAMA.items())
     file.write_text(f"architecture:\n{text}\n")
@@ -166,3 +167,6 @@ def test_a_model_of_ones_own_is_counted_into_a_folder(
     found = find_counts(ModelSpec("other_name", dict(LLAMA)), EngineSpec("hf"), tmp_path / "counts")
     assert found is not None
     assert found.dispatch == counted(LLAMA)
+    assert all(
+        find_counts(ModelSpec("x", dict(LLAMA)), each, tmp_path / "counts") for each in recount.VARIANTS
+    )
