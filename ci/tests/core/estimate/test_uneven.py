@@ -42,8 +42,8 @@ def test_a_model_like_those_of_the_fits_stays_a_polynomial() -> None:
         ({"experts": MIXTURE.experts}, ("mixture",)),
         ({"caches": (replace(FULL, window=8),)}, ("sliding window",)),
         ({"caches": (FULL, Cache(2, 0, 64))}, ("state",)),
-        ({"caches": (replace(FULL, chosen=8),)}, ("latent or sparse attention",)),
-        ({"flops_per_cached": 5.0, "experts": MIXTURE.experts}, ("mixture", "latent or sparse attention")),
+        ({"caches": (replace(FULL, chosen=8),)}, ("sparse attention",)),
+        ({"flops_per_cached": 5.0, "experts": MIXTURE.experts}, ("mixture", "latent cache")),
     ):
         work = replace(PLAIN, **changed)
         assert kinds_of(work) == kinds
@@ -207,3 +207,12 @@ def test_an_engine_that_nobody_measured_borrows_the_nearest_and_says_so() -> Non
     again = estimate(asked, counts, physics, Known((Measured("llama31_70b", 2, Point(1, 512, 64)),)))
     assert isinstance(again, Estimate)
     assert again.novelty == "other count"
+
+
+def test_all_that_was_not_measured_is_one_list() -> None:
+    """In the order of engine, experts, states, windows and attention."""
+    asked = Case(model("deepseek_v32"), hardware("b200"), 8, EngineSpec("hf_tp", "hf_tp"), Point(1, 512, 64))
+    found = estimate(asked, _counts("deepseek_v32"), read_physics("hf_tp", "gpu"), Known())
+    assert isinstance(found, Estimate)
+    told = "no measured hf_tp, mixture, latent cache or sparse attention behind it"
+    assert found.novelty == f"machine never seen, {told}"
