@@ -20,6 +20,7 @@ import pytest
 from ci.setup import slurm
 from ci.tests.conftest import ROOT, histories, write_suite
 from ci.tests.engines.test_ranks import environment, tiny_suite
+from ci.tests.fleet.test_largest_there import asks_for_max
 from fixtures.fleet.on_slurm import SlurmPlace, open_slurm
 from fixtures.fleet.place import Ended, Shard, Waiting
 
@@ -271,6 +272,18 @@ def test_what_never_starts_is_over(
     assert place.find("run") == {}
     wait_for(lambda: not runs.slurm("squeue", "-h"))
     assert not Path(handle).exists()
+
+
+def test_a_job_searches_for_the_largest_batch(faked: pytest.Pytester, cluster: dict[str, str]) -> None:
+    """20 sequences fit, not the 22 that are predicted."""
+    asks_for_max(faked.path)
+    runs = Runs(faked.path, cluster)
+    told, _ = runs.start().communicate(timeout=120)
+    assert "largest batch of m-1xcpu-hf input 4 output 3: 20 on n1" in told
+    (history,) = histories(faked.path)
+    ids = [one["param"] for one in history["benchmarks"]]
+    assert ids == [f"m-1xcpu-hf-b20-in4-out{output}" for output in (2, 3)]
+    assert not list((faked.path / ".benchmarks" / "fleet").glob("*-*"))
 
 
 def test_ranks_on_two_nodes_measure_one_case(

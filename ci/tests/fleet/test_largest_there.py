@@ -138,17 +138,22 @@ _largest.Trial = _FakeTrial
 """
 
 
+def asks_for_max(folder: Path) -> None:
+    """A project with a suite of `max`, of which 20 fit, and 22 are predicted."""
+    write_suite(folder, "m", batch_sizes=["max"], output_lengths=[2, 3])
+    suite = json.loads((folder / "suite.yaml").read_text())
+    suite["models"][0] |= {"parameters": 1000, "kv_values_per_token": 10**8}
+    (folder / "suite.yaml").write_text(json.dumps(suite))
+    conftest = folder / "conftest.py"
+    conftest.write_text(conftest.read_text() + FAKE_TRIAL)
+    for name in ("fixtures", "ci"):
+        (folder / name).symlink_to(ROOT / name)
+
+
 @pytest.mark.slow
 def test_max_is_searched_for_on_a_node_and_then_known(faked: pytest.Pytester) -> None:
     """The same batch as without a cluster: 20, not the prediction; the second run searches no more."""
-    write_suite(faked.path, "m", batch_sizes=["max"], output_lengths=[2, 3])
-    suite = json.loads((faked.path / "suite.yaml").read_text())
-    suite["models"][0] |= {"parameters": 1000, "kv_values_per_token": 10**8}
-    (faked.path / "suite.yaml").write_text(json.dumps(suite))
-    conftest = faked.path / "conftest.py"
-    conftest.write_text(conftest.read_text() + FAKE_TRIAL)
-    (faked.path / "fixtures").symlink_to(ROOT / "fixtures")
-    (faked.path / "ci").symlink_to(ROOT / "ci")
+    asks_for_max(faked.path)
     asked = ("benchmarks", "--benchmark-only", "--suite", "suite.yaml", "--on", "local")
     result = faked.runpytest_subprocess(*asked)
     result.assert_outcomes(passed=2)
