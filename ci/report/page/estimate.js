@@ -36,8 +36,9 @@ const makeEstimator = (values) => {
     const ttft_s = Math.max(made.ttft_s, least.prefill_s);
     const decode_s = Math.max(made.decode_s, least.decode_s);
     const latency_s = ttft_s + decode_s;
-    const novelty = whatIsNew(found, n, model.name, input, output);
-    const half_width = halfWidth(physics, found.machine, novelty, (v) => {
+    const novelty = [...whatIsNew(found, n, model.name, input, output), ...notBehind(found, pair, model.name)];
+    const unlike = notBehind(found, pair, model.name).length ? values.unlike : 1;
+    const half_width = halfWidth(physics, found.machine, novelty, unlike, (v) => {
       const made = generate(pair, on, batch, input, output, v);
       return made.ttft_s + made.decode_s;
     });
@@ -95,9 +96,21 @@ const whatIsNew = (known, n, model, input, output) => {
   return found.length ? found : ["other batch"];
 };
 
+/** What no measured point behind the estimate has, in words; empty if all have. */
+const notBehind = (known, pair, model) => {
+  const lacks = [
+    ...(pair.borrowed && !known.devices.length ? [pair.kind] : []),
+    ...(known.models.includes(model) ? [] : pair.kinds),
+  ];
+  if (!lacks.length) return [];
+  const others = lacks.slice(0, -1).join(", ");
+  return [`no measured ${others && `${others} or `}${lacks.at(-1)} behind it`];
+};
+
 /** The factor x of the 90 % interval: by what is new on a machine of the fit, by its factors elsewhere. */
-const halfWidth = (physics, machine, novelty, secondsBy) => {
-  if (machine === null) return Math.max(...novelty.map((what) => physics.half_width[what] ?? 1));
+const halfWidth = (physics, machine, novelty, unlike, secondsBy) => {
+  const wider = (ln) => Math.exp(Math.hypot(ln, Math.log(unlike)));
+  if (machine === null) return wider(Math.log(Math.max(...novelty.map((what) => physics.half_width[what] ?? 1))));
   const v = ofMachine(machine, physics.parameters);
   const share = (name) => {
     const [up, down] = [STEP, -STEP].map((step) => Math.log(secondsBy({ ...v, [name]: v[name] * Math.exp(step) })));
@@ -105,7 +118,7 @@ const halfWidth = (physics, machine, novelty, secondsBy) => {
   };
   const [host, device] = [share("g_host"), share("g_device")];
   const variance = host ** 2 * machine.var_host + device ** 2 * machine.var_device + 2 * host * device * machine.covariance;
-  return Math.exp(physics.machine_scale[machine.points ? SEEN : NEVER_SEEN] * Math.sqrt(physics.own_sd_ln ** 2 + variance));
+  return wider(physics.machine_scale[machine.points ? SEEN : NEVER_SEEN] * Math.sqrt(physics.own_sd_ln ** 2 + variance));
 };
 
 /** The least seconds by the stated peaks of n devices: for each pass the longer of arithmetic and bytes moved. */

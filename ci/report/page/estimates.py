@@ -14,11 +14,13 @@ from ci.pick.estimates import MOST, machines, usual_engine
 from ci.pick.estimator import Estimator, engine_of, model_of
 from ci.report.read.cases import case_of
 from ci.report.read.samples import Curve, Sample
+from fixtures.core.cost.bounds import Work
 from fixtures.core.cost.footprint import Footprint, Pass
 from fixtures.core.cost.memory import GPU_MARGIN_BYTES, room_bytes
 from fixtures.core.cost.stored_counts import Counts
-from fixtures.core.estimate.estimate import LEVEL, Known, not_behind, why_not, without_figures
-from fixtures.core.estimate.physics import FARTHEST, Physics, read_physics
+from fixtures.core.estimate.estimate import LEVEL, UNLIKE, Known, why_not, without_figures
+from fixtures.core.estimate.model import MIXTURE, kinds_of
+from fixtures.core.estimate.physics import BORROWS, FARTHEST, Physics, read_physics
 from fixtures.core.spec import library
 from fixtures.core.spec.case import Case, EngineSpec, HardwareSpec, ModelSpec, Point
 from fixtures.core.spec.engine_kinds import KINDS
@@ -73,6 +75,7 @@ class Estimates:
         physics = {kind: found for kind in sorted(kinds) if (found := read_physics(kind, GPU)) is not None}
         return {
             "level": LEVEL,
+            "unlike": UNLIKE,
             "farthest": FARTHEST,
             "most": MOST,
             "margin_bytes": GPU_MARGIN_BYTES,
@@ -94,15 +97,16 @@ class Estimates:
         counts = self.estimator.counts_of(model, engine)
         case = Case(model, _ANY, 1, engine, _ONE)
         reason = why_not(case, counts, read_physics(engine.kind, GPU))
-        if reason is None and counts is not None and (missing := not_behind(case, counts.work, Known())):
-            reason = f"model {model.name}, {engine.name}: {missing}; only ci.pick --estimate goes on"
-        values = {"engine": engine.name, "kind": engine.kind, "refused": reason}
+        if reason is None and counts is not None and (others := _not_here(counts.work)):
+            reason = f"model {model.name}: {others}, which ci.pick --estimate has and this page has not"
+        values: dict[str, Any] = {"engine": engine.name, "kind": engine.kind, "refused": reason}
         if reason is not None or counts is None:
             return values
         numbers = sorted({n for n, _ in self.machines})
         cases = {n: Case(model, _ANY, n, engine, _ONE) for n in numbers}
         split = {str(n): why for n, case in cases.items() if (why := why_not_split(case)) is not None}
-        return {**values, "split": split, **_counts(counts, KINDS[engine.kind].embedding_stays_whole)}
+        values |= {"split": split, "borrowed": engine.kind in BORROWS, "kinds": kinds_of(counts.work)}
+        return {**values, **_counts(counts, KINDS[engine.kind].embedding_stays_whole)}
 
     def _known(self, kind: str, physics: Physics) -> Iterator[dict[str, Any]]:
         """What was measured of each device with engines of a kind; nothing of most."""
@@ -114,6 +118,12 @@ class Estimates:
             known = self.estimator.known(case, physics)
             if known.measured:
                 yield {"hardware": name, "kind": kind, **_known_values(known)}
+
+
+def _not_here(work: Work) -> str:
+    """What the page's formula lacks of a model: all that is uneven but experts; empty if nothing."""
+    others = [kind for kind in kinds_of(work) if kind != MIXTURE or work.idle_flops]
+    return ", ".join(others)
 
 
 def _known_values(known: Known) -> dict[str, Any]:
@@ -164,6 +174,7 @@ def _counts(counts: Counts, embedding_stays_whole: bool) -> dict[str, Any]:
         "b": work.flops_per_token,
         "c": work.flops_per_pair,
         "weight_bytes": work.weight_bytes,
+        "experts": [[one.layers, one.number, one.chosen, one.expert_bytes] for one in work.experts],
         "cache_bytes": sum(one.layers * one.bytes_per_token for one in work.caches),
         **{name: getattr(dispatch, name) for name in _DISPATCHED},
         "footprint": _footprint(footprint, embedding_stays_whole),

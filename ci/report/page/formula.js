@@ -11,6 +11,13 @@ const norm = (x, y, p) => {
   return high > 0 ? high * (1 + (Math.min(x, y) / high) ** p) ** (1 / p) : 0;
 };
 
+/** Bytes of weights that a pass reads: the distinct experts of its tokens, and in a step copies of each token's. */
+const readBytes = (model, batch, added) => model.experts.reduce((sum, [layers, number, chosen, size]) => {
+  const distinct = number * (1 - (1 - chosen / number) ** (batch * added));
+  const copied = added === 1 ? 2 * batch * chosen : 0;
+  return sum + layers * size * (distinct - chosen + copied);
+}, model.weight_bytes);
+
 /** A pass of `batch` sequences with so many `added` tokens each, over so many attended ones. */
 const onePass = (model, on, batch, added, attended, v) => {
   const n = on.number;
@@ -23,7 +30,7 @@ const onePass = (model, on, batch, added, attended, v) => {
   const parts = {
     host,
     FLOPs: v.g_device * batch * (model.a + model.b * added + model.c * added * attended) / (n * v.e_flops * on.flops_per_s),
-    weights: v.g_device * (1 + (added > 1 ? v.pack : 0)) * model.weight_bytes / (n * v.e_weights * on.bytes_per_s),
+    weights: v.g_device * (1 + (added > 1 ? v.pack : 0)) * readBytes(model, batch, added) / (n * v.e_weights * on.bytes_per_s),
     cache: v.g_device * model.kappa * model.c * batch * attended / Math.min(v.e_cache * slow, memory),
     scores: v.g_device * moved / Math.min(v.e_scores * slow, memory),
     link: v.g_device * several * 2 * model.layers * reduced / (v.e_link * on.link_bytes_per_s),
