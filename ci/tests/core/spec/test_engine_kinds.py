@@ -60,8 +60,7 @@ def test_a_row_names_the_packages_that_its_module_imports(kind: str) -> None:
     """Neither fewer nor more: what is missing here is skipped too late, and two versions of it look alike."""
     row = KINDS[kind]
     module, _, name = row.opens.partition(":")
-    tree = ast.parse(file_of(module).read_text(encoding="utf-8"))
-    assert name in {node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+    assert re.search(rf"^(class |def |){name}\b", file_of(module).read_text(encoding="utf-8"), re.M)
     assert {*row.needs, *row.needs_on_gpu} == imported(file_of(module))
 
 
