@@ -217,6 +217,13 @@ def test_a_mask_needs_room_where_no_scores_are_kept() -> None:
     assert fused.pass_bytes(2, 4, 0) == 1808
 
 
+def test_scores_of_cached_tokens_take_their_keys_and_values_for_every_head() -> None:
+    """Of 20 tokens, or of 4 with a window of 5; the moment with scores has 2511 bytes."""
+    assert TOY.pass_bytes(2, 10, 20) == 2511
+    assert replace(TOY, repeated_bytes=(7, 0)).pass_bytes(2, 10, 20) == 2511 + 2 * 7 * 20
+    assert replace(TOY, repeated_bytes=(0, 7)).pass_bytes(2, 10, 20) == 2511 + 2 * 7 * 4
+
+
 def test_a_mask_comes_in_where_its_kind_of_layer_attends() -> None:
     """The highest moment may be another one, with the truth values alone; of the two kinds the higher counts.
 
