@@ -248,7 +248,7 @@ def main(folder: Path) -> None:
     for library in LIBRARIES:
         importlib.import_module(library)
     importlib.import_module("_pytest.config").get_config()  # imports pytest's own plugins
-    for plugin in ("pytest_benchmark", "xdist", "anyio"):
+    for plugin in {"pytest_benchmark", "xdist", "anyio"}.intersection(sys.modules):
         sys.modules[plugin].__doc__ = "PYTEST_DONT_REWRITE"  # else pytest warns that they are imported
     gc.collect()
     gc.freeze()

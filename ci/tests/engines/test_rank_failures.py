@@ -137,10 +137,9 @@ class Session:
     def runs(self, pid: int, module: str) -> bool:
         """Whether a process runs this module."""
         with suppress(OSError):
-            if self.warm is None:
-                return module in Path(f"/proc/{pid}/cmdline").read_text()
-            call = f"{CALL}=-m {module} ".encode()
-            return not is_stand_in(pid) and call in self.environ(pid)
+            told = Path(f"/proc/{pid}/cmdline").read_bytes()
+            is_told = module.encode() in told or f"{CALL}=-m {module} ".encode() in self.environ(pid)
+            return is_told and not is_stand_in(pid)
         return False
 
     def rank(self, number: int) -> int:
