@@ -374,7 +374,7 @@ def test_in_a_launched_session_a_failed_rank_ends_it_and_what_is_finished_stays(
     conftest = session.folder / "conftest.py"
     text = conftest.read_text()
     conftest.write_text(text + FAILS)
-    session.start("--rank-timeout=8", launch=torchrun)
+    session.start("--rank-timeout=12", launch=torchrun)
     assert session.end() != 0
     conftest.write_text(text)
     assert "no further case can run (rank 1: " in session.log

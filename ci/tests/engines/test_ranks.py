@@ -151,7 +151,7 @@ def test_what_autotp_put_in_is_counted_by_class(findings: dict[str, Finding]) ->
     [
         ("mpt not split", "CannotLoad", "8 matrices are whole on a rank"),
         ("experts whole", "CannotLoad", "mlp.experts.gate_up_proj"),
-        ("falcon", "CannotLoad", "falcon split by deepspeed does not run: RuntimeError: shape"),
+        ("falcon", "CannotRun", "falcon split by deepspeed does not run: RuntimeError: shape"),
         ("no plan", "CannotLoad", "no tensor-parallel plan for mpt"),
         ("no kernels", "CannotLoad", "kernel injection did nothing: DeepSpeed has no policy for mpt"),
         ("silent ranks", "WorkNotDone", "8 collectives ran in 8 forward passes, where the split needs 40"),
