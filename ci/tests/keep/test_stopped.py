@@ -118,7 +118,7 @@ def test_a_session_that_is_told_to_end_writes_its_history(faked: pytest.Pytester
     process = start(faked.path)
     wait_for(faked.path, 2)
     process.send_signal(number)
-    assert process.wait(WAIT_S) == 2
+    assert process.wait(WAIT_S) == 2, (faked.path / "log").read_text()
     done = batches(histories(faked.path)[0])
     assert 2 <= len(done) < 16
     assert start(faked.path, "--resume").wait(WAIT_S) == 0
