@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -208,3 +209,35 @@ def test_an_odd_journal_in_the_folder_costs_itself_alone(project: pytest.Pyteste
         ]
     )
     assert batches(histories(project.path)[-1]) == [1, 2]
+
+
+WHILE_SAVING = """
+
+import os, signal
+
+
+def pytest_benchmark_update_json():
+    for _ in range({times}):
+        os.kill(os.getpid(), signal.{name})
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interrupt_waits_until_the_history_is_written(
+    project: pytest.Pytester, fake: Fake, name: str
+) -> None:
+    """One of them; a second one comes at once."""
+    write_suite(project.path, "m", batch_sizes=[1, 2])
+    conftest = project.path / "conftest.py"
+    text = conftest.read_text()
+    conftest.write_text(text + WHILE_SAVING.format(times=1, name=name))
+    before = signal.getsignal(getattr(signal, name))
+    result = project.runpytest_inprocess(*OPTIONS)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(["interrupted while the history was being written: it is whole"])
+    assert batches(histories(project.path)[0]) == [1, 2]
+    assert signal.getsignal(getattr(signal, name)) is before
+    conftest.write_text(text + WHILE_SAVING.format(times=2, name=name))
+    with pytest.raises(KeyboardInterrupt):
+        project.runpytest_inprocess(*OPTIONS)
+    assert len(histories(project.path)) == 1
