@@ -20,14 +20,17 @@ from collections.abc import Sequence
 
 from ci.census.store import ENGINES, FILE, Census, installed, splits, write_splits
 from ci.census.table import README, counts, with_table
+from ci.command import Parser, stops_for_bad_input
 from fixtures.core.base.errors import InputError, one_of
+from fixtures.core.base.streams import run_main
 from fixtures.core.spec.arch.source import mapped_types
 from fixtures.core.spec.splitting import TRIED
 
 
+@stops_for_bad_input("census")
 def main(arguments: Sequence[str]) -> int:
     """Run the command; returns the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m ci.census", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", metavar="TYPES", help="only these model types, separated by commas")
@@ -45,17 +48,13 @@ def main(arguments: Sequence[str]) -> int:
         "--check", action="store_true", help="try nothing; exit with 1 if a file is not current"
     )
     option = parser.parse_args(arguments)
-    try:
-        types = mapped_types()
-        wanted = _chosen(option.only, types, "a causal type") if option.only else types
-        engines = _chosen(option.engines, ENGINES, "an engine of the census")
-        if option.jobs < 1:
-            raise InputError(f"--jobs {option.jobs}: write a number of at least 1")
-    except InputError as error:
-        print(f"census: {error}", file=sys.stderr)
-        return 4
+    types = mapped_types()
+    wanted = _chosen(option.only, types, "a causal type") if option.only else types
+    engines = _chosen(option.engines, ENGINES, "an engine of the census")
     if option.check:
         return _check(types)
+    if option.jobs < 1:
+        raise InputError(f"--jobs {option.jobs}: write a number of at least 1")
     return _sweep(types, wanted, engines, option.jobs, option.again)
 
 
@@ -111,4 +110,4 @@ def _check(types: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(main)

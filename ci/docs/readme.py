@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ci.report.__main__ import make_folder, write_text
+from ci.report.__main__ import write_text
 from ci.report.draw.chart import svg
 from ci.report.figures import figures, spec
 from ci.report.read.samples import read_samples
@@ -41,7 +41,6 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     new = drawn(shown((ROOT / "README.md").read_text(encoding="utf-8")))
     if not arguments:
-        make_folder(FOLDER)
         for name, text in new.items():
             write_text(FOLDER / f"{name}.svg", text)
         return 0

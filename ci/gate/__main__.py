@@ -17,8 +17,9 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from ci.command import BAD_INPUT, Parser
 from ci.gate.accept import WHYS, accept, allowed
-from ci.gate.arguments import Parser, add_outputs, fraction, refuse_inputs, shown, write_outputs
+from ci.gate.arguments import add_outputs, fraction, refuse_inputs, shown, write_outputs
 from ci.gate.machine import folders_of, machine_of
 from ci.gate.output import advice
 from ci.gate.verdicts import THRESHOLD, exit_code, in_order, judge
@@ -29,7 +30,7 @@ from fixtures.core.store.history import History, find_histories, read_accepted, 
 from fixtures.core.store.runs import once, without
 
 BASELINES = Path(__file__).resolve().parents[1] / "baselines"
-BAD_INPUT, FAULT, INTERRUPTED = 4, 70, 130
+FAULT, INTERRUPTED = 70, 130
 _ROOMS = {  # of commands that take a moment to import
     "paired": "ci.gate.paired.command",
     "calibrate": "ci.gate.calibrate.command",

@@ -1,4 +1,4 @@
-"""The parser and the outputs that the gate's commands share."""
+"""The outputs that the gate's commands share."""
 
 from __future__ import annotations
 
@@ -17,25 +17,10 @@ from fixtures.core.base.text import printable
 OUTPUTS = {"markdown": "a table for a pull request", "json": "all", "junit": "for a CI"}
 
 
-class Parser(argparse.ArgumentParser):
-    """Ends with the exit code of bad input."""
-
-    def error(self, message: str) -> None:  # type: ignore[override]
-        raise InputError(f"{message} (see --help)")
-
-
 def fraction(text: str) -> float:
     """`5%` or `0.05`."""
     value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     if not 0.001 <= value <= 10:
-        raise ValueError(text)
-    return value
-
-
-def positive(text: str) -> int:
-    """A whole number of at least 1."""
-    value = int(text)
-    if not 1 <= value <= 10**7:
         raise ValueError(text)
     return value
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ci.gate.arguments import Parser
+from ci.command import Parser
 from ci.gate.fingerprint import difference, fingerprint
 from ci.gate.predecessors import ALPHA, Moved, lines_of, moved
 from fixtures.core.base.columns import markdown

@@ -13,10 +13,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import yaml
 
+from ci.command import Parser, stops_for_bad_input
 from ci.physics import files, processors
 from ci.physics.points import CI, elsewhere, published
 from fixtures.core.base.errors import InputError
@@ -25,18 +25,11 @@ from fixtures.core.base.streams import run_main
 from fixtures.core.estimate.host_time import PLACE
 from fixtures.core.estimate.physics import FOLDER
 
-DIFFERS, BAD_INPUT = 1, 4
-
-
-class _Parser(argparse.ArgumentParser):
-    """One line and exit code 4 for arguments that are not right."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(message)
+DIFFERS = 1
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(prog="python -m ci.physics", description=__doc__, allow_abbrev=False)
+    parser = Parser(prog="python -m ci.physics", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True)
     fit = commands.add_parser("fit", help="fit the published points")
     fit.add_argument("--check", action="store_true", help="compare with the files, write nothing")
@@ -97,16 +90,11 @@ def host(file: Path) -> int:
     return 0
 
 
+@stops_for_bad_input("physics")
 def main(arguments: Sequence[str]) -> int:
     """Run a command; the exit code."""
-    try:
-        options = _options(arguments)
-        if options.command == "host":
-            return host(options.to)
-        return fit(options.folder, options.check)
-    except (InputError, OSError) as error:
-        print(f"physics: {error}", file=sys.stderr)
-        return BAD_INPUT
+    options = _options(arguments)
+    return host(options.to) if options.command == "host" else fit(options.folder, options.check)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 
+from ci.command import stops_for_bad_input
 from ci.pick.answers import Answer, Target, answer
 from ci.pick.estimated_table import estimated_lines, limit_lines
 from ci.pick.estimates import look, machines
@@ -35,7 +36,7 @@ from fixtures.core.spec import library
 from fixtures.core.spec.devices.machine import parse_machine
 from fixtures.core.store.runs import read_runs
 
-MISSED, BAD_INPUT = 1, 4
+MISSED = 1
 
 
 def choose(found: Sequence[Curve], model: str, input_len: int, output_len: int) -> list[Curve]:
@@ -66,20 +67,17 @@ def choose(found: Sequence[Curve], model: str, input_len: int, output_len: int) 
     return here
 
 
+@stops_for_bad_input("pick")
 def main(arguments: Sequence[str]) -> int:
     """Print the answers; the exit code."""
-    try:
-        options = read_options(arguments, __doc__.partition("\n\n")[2])
-        runs = read_runs(options.runs, lambda line: print(f"pick: {line}", file=sys.stderr))
-        samples = newest(of_histories(runs))
-        if options.estimate:
-            return _estimate(options, samples)
-        target = _target(options)
-        prices = read_prices(options.price, {sample.device for sample in samples}) if options.price else {}
-        answers = _answers(options, curves(samples), target, prices)
-    except InputError as error:
-        print(f"pick: {error}", file=sys.stderr)
-        return BAD_INPUT
+    options = read_options(arguments, __doc__.partition("\n\n")[2])
+    runs = read_runs(options.runs, lambda line: print(f"pick: {line}", file=sys.stderr))
+    samples = newest(of_histories(runs))
+    if options.estimate:
+        return _estimate(options, samples)
+    target = _target(options)
+    prices = read_prices(options.price, {sample.device for sample in samples}) if options.price else {}
+    answers = _answers(options, curves(samples), target, prices)
     if options.json:
         _print_json(as_json(answers, target, _asked(options)))
     else:

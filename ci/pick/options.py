@@ -6,20 +6,13 @@ import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from ci.command import Parser
 from ci.pick.rows import RANKS, Question
 from fixtures.core.base.errors import InputError
 
 _LATENCY = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+) ?(ms|s)\Z")
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?\Z")
-
-
-class _Parser(argparse.ArgumentParser):
-    """Reports wrong arguments in one line, with exit code 4."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(message)
 
 
 def parse_latency(written: str, option: str = "--latency") -> float:
@@ -50,7 +43,7 @@ def parse_batch(written: str) -> int:
 
 def read_options(arguments: Sequence[str], description: str) -> argparse.Namespace:
     """The options; raises InputError for what is wrong, missing or excludes each other."""
-    parser = _Parser(prog="python -m ci.pick", description=description, allow_abbrev=False)
+    parser = Parser(prog="python -m ci.pick", description=description, allow_abbrev=False)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a history, or a folder of them")
     parser.add_argument("--model", required=True)
     parser.add_argument("--input", type=int, metavar="TOKENS")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,8 @@ from typing import Any
 from msgspec.structs import replace as changed
 from pytest_benchmark.stats import Stats
 
+from ci.command import stops_for_bad_input
+from fixtures.core.base.errors import InputError
 from fixtures.core.base.files import write_whole
 from fixtures.core.base.streams import run_main
 from fixtures.core.cost.stored_counts import find_counts
@@ -174,11 +175,11 @@ def _outcome(case: Case, sweeps: Sequence[str]) -> dict[str, Any]:
     return changed(outcome, source=PUBLISHED, provenance=PROVENANCE).as_dict()
 
 
+@stops_for_bad_input("published")
 def main(arguments: Sequence[str]) -> int:
     """Write the file; the exit code."""
     if arguments:
-        print("published: takes no arguments", file=sys.stderr)
-        return 4
+        raise InputError("takes no arguments")
     write_whole(JSON, written(history()).encode())
     return 0
 

@@ -6,12 +6,13 @@ python -m ci.published.fits  print the 11 curves of the `hardware` figures, with
 from __future__ import annotations
 
 import csv
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ci.command import stops_for_bad_input
 from fixtures.core.base.columns import aligned
+from fixtures.core.base.errors import InputError
 from fixtures.core.base.streams import run_main
 from fixtures.core.cost.footprint import Footprint
 from fixtures.core.cost.memory import Prediction, largest_batch, predict, room_bytes
@@ -126,11 +127,11 @@ def _gb(value: int) -> str:
     return f"{value / 1e9:.1f} GB"
 
 
+@stops_for_bad_input("fits")
 def main(arguments: Sequence[str]) -> int:
     """Print the table; returns 1 if a published point is predicted not to fit, 4 for bad input, else 0."""
     if arguments:
-        print("fits: takes no arguments", file=sys.stderr)
-        return 4
+        raise InputError("takes no arguments")
     compared = curves()
     print(f"largest batch, input 512, output 64, sweep to {LAST_BATCH}; A100, bf16, eager attention\n")
     print("\n".join(table(compared)))

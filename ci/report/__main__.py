@@ -14,8 +14,8 @@ import gc
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from ci.command import Parser, positive, stops_for_bad_input, writing
 from ci.report.compare import comparison
 from ci.report.draw.chart import svg
 from ci.report.figures import figures, spec
@@ -25,28 +25,12 @@ from ci.report.page.data import Drawing
 from ci.report.read.samples import Sample, newest, of_histories
 from fixtures.core.base.errors import InputError
 from fixtures.core.base.files import write_whole
-from fixtures.core.base.places import try_folder, try_new, why
+from fixtures.core.base.places import try_folder, try_new
 from fixtures.core.base.streams import run_main
 from fixtures.core.store.runs import read_runs
 
-BAD_INPUT = 4
 MOST = 60  # figures: each takes about a tenth of a second to draw
 MOST_ON_PAGE = 300  # the page draws a figure on scrolling to it; each has some kilobytes
-
-
-class Parser(argparse.ArgumentParser):
-    """Reports wrong arguments in one line, with exit code 4."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(message)
-
-
-def number_above_zero(text: str) -> int:
-    """A whole number above zero; raises ValueError for anything else."""
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -58,7 +42,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--most",
-        type=number_above_zero,
+        type=positive,
         metavar="N",
         help=f"draw at most N figures, the kinds in turn (default: {MOST} files, {MOST_ON_PAGE} on a page)",
     )
@@ -73,36 +57,25 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     )
     options = parser.parse_args(list(arguments))
     for place, attempt in ((options.output, try_new), (options.figures, try_folder)):
-        try:
-            if place is not None:
+        if place is not None:
+            with writing(place):
                 attempt(place)
-        except OSError as error:
-            raise InputError(f"{place}: cannot be written: {why(error)}") from None
     if not (options.output or options.figures or options.markdown or options.compare):
         raise InputError("nothing to write; give -o report.html, --figures DIR, --markdown or --compare")
     return options
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder with its parents; raises InputError if it cannot be made."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written: {why(error)}") from None
-
-
 def write_text(file: Path, text: str) -> None:
     """Write a file atomically, and make its folder; raises InputError if it cannot be written."""
-    try:
+    with writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, text.encode())
-    except OSError as error:
-        raise InputError(f"{file}: cannot be written: {why(error)}") from None
 
 
 def draw(folder: Path, samples: Sequence[Sample], most: int, estimate: bool = False) -> None:
     """Write at most `most` figures as SVG files; draws all of them before it writes the first."""
-    make_folder(folder)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     drawn = {figure.name: svg(spec(figure)) for figure in figures(samples, most, estimate)}
     for name, text in drawn.items():
         write_text(folder / f"{name}.svg", text)
@@ -127,19 +100,16 @@ def write_page(file: Path, samples: Sequence[Sample], most: int, estimate: bool 
         )
 
 
+@stops_for_bad_input("report")
 def main(arguments: Sequence[str]) -> int:
     """Run the command; returns the exit code."""
-    try:
-        options = _options(arguments)
-        runs = read_runs(options.runs, lambda line: print(f"report: {line}", file=sys.stderr))
-        every = of_histories(runs)
-        if options.output:
-            write_page(options.output, every, options.most or MOST_ON_PAGE, options.estimate)
-        if options.figures:
-            draw(options.figures, every, options.most or MOST, options.estimate)
-    except InputError as error:
-        print(f"report: {error}", file=sys.stderr)
-        return BAD_INPUT
+    options = _options(arguments)
+    runs = read_runs(options.runs, lambda line: print(f"report: {line}", file=sys.stderr))
+    every = of_histories(runs)
+    if options.output:
+        write_page(options.output, every, options.most or MOST_ON_PAGE, options.estimate)
+    if options.figures:
+        draw(options.figures, every, options.most or MOST, options.estimate)
     if options.markdown:
         print(summary(newest(every), runs), end="")
     if options.compare:

@@ -16,12 +16,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from ci.command import Parser, positive, stops_for_bad_input, writing
 from ci.gate.paired.sides import OPTIONS, ROOT
-from ci.report.__main__ import BAD_INPUT, Parser, number_above_zero
 from ci.report.__main__ import main as report
 from ci.report.read.engines import LEAST_RUNS
 from fixtures.core.base.errors import InputError
-from fixtures.core.base.places import try_folder, why
+from fixtures.core.base.places import try_folder
 from fixtures.core.base.streams import run_main
 
 _TURNS = 6
@@ -33,9 +33,7 @@ def _options(words: Sequence[str]) -> argparse.Namespace:
     parser = Parser(
         prog="python -m ci.report.turns", description=__doc__.partition("\n\n")[2], allow_abbrev=False
     )
-    parser.add_argument(
-        "--turns", type=number_above_zero, default=_TURNS, metavar="N", help="processes (default: 6)"
-    )
+    parser.add_argument("--turns", type=positive, default=_TURNS, metavar="N", help="processes (default: 6)")
     parser.add_argument(
         "--to", type=Path, metavar="FOLDER", help="for the histories (default: a new one in .benchmarks)"
     )
@@ -44,10 +42,8 @@ def _options(words: Sequence[str]) -> argparse.Namespace:
         raise InputError(f"--turns {options.turns}: fewer than {LEAST_RUNS} give no interval")
     if options.to is None:
         options.to = ROOT / ".benchmarks" / "turns" / time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-    try:
+    with writing(options.to):
         try_folder(options.to)
-    except OSError as error:
-        raise InputError(f"{options.to}: cannot be written: {why(error)}") from None
     return options
 
 
@@ -64,15 +60,12 @@ def command(turn: int, history: Path, words: Sequence[str]) -> list[str]:
     ]
 
 
+@stops_for_bad_input("turns")
 def main(arguments: Sequence[str]) -> int:
     """Measure what FOLDER lacks, and print the tables; returns the exit code."""
     cut = list(arguments).index("--") if "--" in arguments else len(arguments)
     words = list(arguments[cut + 1 :])
-    try:
-        options = _options(arguments[:cut])
-    except InputError as error:
-        print(f"turns: {error}", file=sys.stderr)
-        return BAD_INPUT
+    options = _options(arguments[:cut])
     folder = options.to.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     for turn in range(1, options.turns + 1):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ci.gate.arguments import Parser, positive
+from ci.command import Parser, positive
 from ci.gate.calibrate.orders import order_table
 from ci.gate.calibrate.paired_families import paired_table
 from ci.gate.calibrate.rates import stored_table

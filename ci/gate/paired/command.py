@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ci.gate.arguments import Parser, add_outputs, fraction, positive, refuse_inputs, shown, whole
+from ci.command import Parser, positive
+from ci.gate.arguments import add_outputs, fraction, refuse_inputs, shown, whole
 from ci.gate.paired.comparison import Comparison, measured_by
 from ci.gate.paired.pairs_file import PairsFile, read_pairs
 from ci.gate.paired.sequential import MOST_PAIRS
