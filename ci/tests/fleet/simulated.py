@@ -97,6 +97,7 @@ class Simulated:
         faults: Mapping[int, str] | None = None,
         speed: Mapping[str, float] | None = None,
     ) -> None:
+        self.unfit: Mapping[str, str] = {}
         self.up = {node.name: node for node in nodes}
         self.all = dict(self.up)
         self.cases, self.seconds, self.faults, self.speed = cases, seconds, faults or {}, speed or {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,8 @@ from ci.tests.conftest import ROOT, histories, write_suite
 from ci.tests.fleet.simulated import cases_of, nodes_of
 from fixtures.core.base.errors import InputError
 from fixtures.fleet.cluster import _refuse_isolated
+from fixtures.fleet.local import LocalPlace
+from fixtures.fleet.place import Node
 
 pytest_plugins = ["pytester"]
 
@@ -74,6 +77,22 @@ def test_a_plan_lists_the_clusters_cases(project: pytest.Pytester) -> None:
     assert result.ret == 0
     result.stdout.fnmatch_lines(["*m-1xcpu-hf-b1-in4-out2*", "*m-1xcpu-hf-b2-in4-out2*"])
     assert histories(project.path) == []
+
+
+def test_a_node_that_cannot_measure_is_named(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the reason; the others measure."""
+    nodes = LocalPlace.nodes
+
+    def two(place: LocalPlace) -> Sequence[Node]:
+        place.unfit = {"n2": "n2 was not probed: Unable to allocate resources"}
+        return nodes(place)
+
+    monkeypatch.setattr(LocalPlace, "nodes", two)
+    write_suite(project.path, "m")
+    result = project.runpytest(*OPTIONS, "--on", "local", "--collect-only")
+    result.stdout.fnmatch_lines(["warning: left out: n2 was not probed: Unable to allocate resources"])
 
 
 def fields(values: Any, path: str = "") -> set[str]:

@@ -15,6 +15,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]
@@ -344,6 +345,86 @@ def test_an_emulated_cluster_ends_with_its_driver(project_there: Project) -> Non
         assert all("--disable-frontend" in one for one in commands if "dashboard.py" in one)
         driver.send_signal(signal.SIGKILL)
         driver.wait()
+
+
+class Probes:
+    """Ray, as far as probes go: `answers` has what each node says, or what getting its answer raises."""
+
+    class exceptions:
+        class RayError(Exception): ...
+
+        class GetTimeoutError(RayError): ...
+
+    def __init__(self, answers: dict[str, Any], **resources: float) -> None:
+        self.answers, self.resources, self.limits_s = answers, {"CPU": 1.0, **resources}, list[float]()
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "NodeID": one,
+                "NodeName": one,
+                "Alive": True,
+                "Resources": {f"node:{one}": 1.0, **self.resources},
+            }
+            for one in self.answers
+        ]
+
+    def remote(self, *_told: Any, **_asked: Any) -> Any:
+        at = lambda scheduling_strategy: SimpleNamespace(remote=lambda *_: scheduling_strategy)  # noqa: E731
+        return lambda _probe: SimpleNamespace(options=at)
+
+    def get(self, node: str, timeout: float) -> Any:
+        self.limits_s.append(timeout)
+        if isinstance(answer := self.answers[node], Exception):
+            raise answer
+        return json.dumps(answer).encode()
+
+
+def probed_by(ray: Probes, monkeypatch: pytest.MonkeyPatch) -> on_ray.RayPlace:
+    """A place on that Ray."""
+    place = object.__new__(on_ray.RayPlace)
+    known: dict[str, Any] = {"_probed": {}, "_ids": {}, "unfit": {}, "_root": None, "_environ": {}}
+    vars(place).update(known, _ray=ray, _emulated=None)
+    monkeypatch.setattr(on_ray.RayPlace, "_at", lambda _place, node: node)
+    return place
+
+
+def test_nodes_that_do_not_answer_are_left_out_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All have the same two minutes, once; each is named with its reason."""
+    late = Probes.exceptions.GetTimeoutError("Get timed out")
+    ray = Probes({"n1": shard.probe(), "n2": late, "n3": late, "n4": {"fault": "no\npython"}, "n5": {}})
+    place, now_s = probed_by(ray, monkeypatch), iter([1000.0, *range(1000, 2000, 60)])
+    monkeypatch.setattr(on_ray, "time", SimpleNamespace(time=lambda: next(now_s)))
+    for _ in range(3):
+        assert [node.name for node in place.nodes()] == ["n1"]
+    assert ray.limits_s == [120.0, 60.0, 0.0, 0.0, 0.0]
+    assert list(place.unfit.values()) == [
+        "n2: its probe takes over 120 s",
+        "n3: its probe takes over 120 s",
+        "n4: no python",
+        "n5: it does not say what it is",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "devices"), [({"GPU": 4.0}, 4), ({"GPU": 2.5}, 2), ({"GPU": 0.5}, 0), ({}, 0)]
+)
+def test_a_node_has_the_whole_gpus_that_ray_gives(
+    monkeypatch: pytest.MonkeyPatch, gpus: dict[str, float], devices: int
+) -> None:
+    """Of four that are detected; what Ray counts beside them is nothing to it."""
+    report = {
+        "device": "h100",
+        "reported_name": "NVIDIA H100 80GB HBM3",
+        "memory_bytes": 80 * 2**30,
+        "devices": 4,
+    }
+    answers = {"gpu": {"report": report, "versions": {}, "cores": 8}, "cpu": shard.probe()}
+    place = probed_by(Probes(answers, **gpus, bandwidth=0.5, accelerator_type__H100=1.0), monkeypatch)
+    sizes = {node.name: node.machine.ranks for node in place.nodes() if node.machine.hardware.kind == "gpu"}
+    assert sizes == ({"gpu": devices} if devices else {})
+    told = {"gpu": "gpu: 4xh100_80gb is detected there, and Ray has no GPU to give"}
+    assert place.unfit == ({} if devices else told)
 
 
 def test_a_shard_that_nobody_asks_for_frees_its_node(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,8 @@ class Programs:
 
     def __call__(self, command: Sequence[str], _limit_s: float = 0.0) -> str:
         self.ran.append(tuple(command))
-        said = self.says.get(command[0], "")
+        on = next((word for word in command if word.startswith("--nodelist=")), "")
+        said = self.says.get(f"{command[0]} {on}", self.says.get(command[0], ""))
         if isinstance(said, InputError):
             raise said
         return said
@@ -157,6 +158,20 @@ def test_a_node_that_a_shard_holds_is_as_it_was_last_probed(slurm: Programs, tmp
     slurm.says["squeue"] = "7|COMPLETED|None\n"
     with pytest.raises(InputError, match="n1 was not probed: Unable to allocate"):
         SlurmPlace({}, tmp_path).nodes()
+
+
+def test_a_node_that_cannot_be_probed_is_left_out_once(slurm: Programs, tmp_path: Path) -> None:
+    """A probe waits a minute for a busy node: the next looks, while shards run, do not."""
+    slurm.says |= {
+        "sinfo": "n1|idle|2|(null)|10.0.0.1\nn2|mixed|2|(null)|10.0.0.2\n",
+        "srun": json.dumps(on_node.probe()),
+        "srun --nodelist=n2": InputError("Unable to allocate resources"),
+    }
+    place = SlurmPlace({}, tmp_path)
+    for _ in range(3):
+        assert [node.name for node in place.nodes()] == ["n1"]
+    assert place.unfit == {"n2": "n2 was not probed: Unable to allocate resources"}
+    assert [program for program, *_ in slurm.ran].count("srun") == 2
 
 
 def submitted(monkeypatch: pytest.MonkeyPatch) -> tuple[list[list[str]], dict[str, Any]]:
