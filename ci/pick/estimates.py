@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from ci.pick.estimator import Estimator, engine_of
+from ci.pick.estimator import Estimator
 from ci.pick.rows import CLASSES, ESTIMATED, MAY, MEETS, NOT, Found, Question, Row, has_figures, meets, rank
+from ci.report.read.cases import engine_of
 from ci.report.read.samples import Curve, Sample
-from fixtures.core.cost.memory import largest_batch, predict, room_bytes
+from fixtures.core.cost.memory import largest_batch, predict_beside, room_bytes
 from fixtures.core.cost.stored_counts import Counts
 from fixtures.core.estimate.estimate import Refused
 from fixtures.core.spec import library
@@ -224,8 +225,7 @@ def most_sequences(case: Case, estimator: Estimator, curve: Curve | None = None)
 
 def needed_bytes(case: Case, point: Point, counts: Counts) -> int:
     """Bytes that a point of a case needs on each device, as predicted."""
-    kind = case.hardware.kind
-    return predict(point, counts.footprint, kind, case.devices, case.engine.kind).total_bytes
+    return predict_beside(replace(case, point=point), counts.footprint, None).total_bytes
 
 
 def estimated_row(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ci.report.read.cases import engine_of
 from ci.report.read.samples import PUBLISHED, Sample
 from fixtures.core.cost.bounds import Peaks
 from fixtures.core.cost.stored_counts import Counts, architecture_key, find_counts
@@ -141,7 +142,9 @@ class Estimator:
         )
         shape = (sample.point.batch_size, sample.point.input_len, sample.point.output_len)
         of_model = Model.of(counts.work, counts.dispatch, on_cpu=hardware.kind == "cpu")
-        return Work(of_model, devices, *shape, engine.use_cache, depth=sample.point.depth)
+        return Work(
+            of_model, devices, *shape, engine.use_cache, depth=sample.point.depth, chunk=engine.prefill_chunk
+        )
 
 
 def _over_context(case: Case) -> str | None:
@@ -149,19 +152,6 @@ def _over_context(case: Case) -> str | None:
     if context is None or tokens <= context:
         return None
     return f"model {case.model.name}: {tokens} tokens are over its context of {context}"
-
-
-def engine_of(sample: Sample) -> EngineSpec:
-    """The engine of a sample."""
-    engine = sample.record.case.engine
-    return EngineSpec(
-        name=sample.engine,
-        kind=engine.kind,
-        dtype=engine.dtype or "bfloat16",
-        attention=engine.attention or "auto",
-        use_cache=engine.use_cache,
-        autocast=engine.autocast,
-    )
 
 
 def model_of(sample: Sample) -> ModelSpec:

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ci.pick.estimates import MOST, machines, usual_engine
-from ci.pick.estimator import Estimator, engine_of, model_of
-from ci.report.read.cases import case_of
+from ci.pick.estimator import Estimator, model_of
+from ci.report.read.cases import case_of, engine_of
 from ci.report.read.samples import Curve, Sample
 from fixtures.core.cost.bounds import Work
 from fixtures.core.cost.footprint import Footprint, Pass

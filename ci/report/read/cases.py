@@ -17,6 +17,7 @@ from fixtures.core.spec import library
 from fixtures.core.spec.case import (
     ATTENTIONS,
     DTYPE_BYTES,
+    RANDOM_ROUTING,
     Case,
     EngineSpec,
     ModelSpec,
@@ -43,17 +44,22 @@ def case_of(sample: Sample) -> Case | None:
     if attention not in ATTENTIONS or sample.point.context + sample.point.output_len > _LONGEST:
         return None
     hardware = replace(library.hardware(sample.device), memory_bytes=memory_bytes(sample))
-    engine = EngineSpec(
+    model = ModelSpec(recorded_model(sample), dict(architecture))
+    return Case(model, hardware, sample.devices, engine_of(sample), sample.point)
+
+
+def engine_of(sample: Sample) -> EngineSpec:
+    """The engine of a sample; where its record does not say, in bfloat16 and with attention of its choice."""
+    engine = sample.record.case.engine
+    return EngineSpec(
         name=sample.engine,
-        kind=kind,
-        dtype=dtype,
-        attention=attention,
-        use_cache=of_engine.use_cache,
-        autocast=of_engine.autocast,
-        prefill_chunk=of_engine.prefill_chunk,
-    )
-    return Case(
-        ModelSpec(recorded_model(sample), dict(architecture)), hardware, sample.devices, engine, sample.point
+        kind=engine.kind,
+        dtype=engine.dtype or "bfloat16",
+        attention=engine.attention or "auto",
+        use_cache=engine.use_cache,
+        autocast=engine.autocast,
+        routing=engine.routing or RANDOM_ROUTING,
+        prefill_chunk=engine.prefill_chunk,
     )
 
 

@@ -9,14 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from ci.pick.__main__ import main
-from ci.pick.estimates import look, machines
+from ci.pick.estimates import look, machines, most_sequences, needed_bytes
 from ci.pick.estimator import Estimator
 from ci.pick.rows import ESTIMATED, MAY, MEETS, NOT, Found, Question, Row
+from ci.report.read.cases import engine_of
 from ci.report.read.samples import Sample, curves, newest, read_samples
 from ci.tests.conftest import ROOT
-from fixtures.core.cost.stored_counts import find_counts
+from fixtures.core.cost.bounds import Cache, Work
+from fixtures.core.cost.footprint import Footprint, Instant, Pass, Terms
+from fixtures.core.cost.memory import GPU_MARGIN_BYTES
+from fixtures.core.cost.stored_counts import Counts, find_counts
 from fixtures.core.estimate.estimate import Estimate, Refused, estimate
 from fixtures.core.estimate.host_time import HostTime
 from fixtures.core.estimate.physics import NEVER_SEEN, read_physics
@@ -117,6 +122,48 @@ def test_points_of_a_machine_give_its_factors() -> None:
     assert after.novelty == "other batch"
     assert after.half_width < before.half_width
     assert after.latency_s == pytest.approx(2 * before.latency_s, rel=0.25)
+
+
+def test_a_measured_engine_keeps_its_routing_and_its_pieces() -> None:
+    """As its record has them; a record that is silent has a router of random weights, and one piece."""
+    one = SAMPLES[0]
+    assert (engine_of(one).routing, engine_of(one).prefill_chunk) == ("random", None)
+    engine = structs.replace(one.record.case.engine, routing="uniform", prefill_chunk=512)
+    own = structs.replace(one.record, case=structs.replace(one.record.case, engine=engine))
+    found = engine_of(replace(one, engine="hf_uniform_chunk512", record=own))
+    assert (found.name, found.routing, found.prefill_chunk) == ("hf_uniform_chunk512", "uniform", 512)
+
+
+def test_a_case_in_pieces_needs_the_memory_of_its_pieces() -> None:
+    """By hand: 2 sequences of 10 tokens, 3 bytes a token beside 5 of cache, with 1000 of weights.
+
+    In one piece 2 * 10 * (5 + 3); of pieces of 4 the last whole one has 8 tokens in the cache and 4 of its
+    own, the last one 10 and 2.
+    """
+    prefill = Pass((Instant(Terms(bt=3), Terms()),))
+    footprint = Footprint(1000, 0, False, (Cache(1, 5),), prefill, Pass((Instant(Terms(), Terms()),)))
+    counts = Counts(Work(1.0, 1.0, 1.0, 1, footprint.caches), footprint=footprint)
+    whole = replace(case(), point=Point(1, 9, 1))
+    in_pieces = replace(whole, engine=EngineSpec("hf_chunk4", prefill_chunk=4))
+    needed = [
+        needed_bytes(one, Point(2, 10, 1), counts) - GPU_MARGIN_BYTES - 1000 for one in (whole, in_pieces)
+    ]
+    assert needed == [2 * 10 * (5 + 3), max(2 * (8 * 5 + 4 * 3), 2 * (10 * 5 + 2 * 3))]
+
+
+def test_a_case_in_pieces_is_estimated_in_pieces() -> None:
+    """Its first token waits for 128 passes of the host, as 128 steps do; and more sequences fit."""
+    asked = case("llama31_8b", engine=EngineSpec("hf"), first=2048, b=1)
+    pieces = replace(asked, engine=EngineSpec("hf_chunk16", prefill_chunk=16))
+    estimator = Estimator(SAMPLES)
+    whole, found = estimator.of(asked), estimator.of(pieces)
+    assert isinstance(whole, Estimate)
+    assert isinstance(found, Estimate)
+    step_s = whole.tpot_s or 0
+    assert found.ttft_s == pytest.approx(2048 / 16 * step_s, rel=0.2)  # bound by operators, as steps are
+    assert found.tpot_s == whole.tpot_s
+    fits = [most_sequences(one, estimator) or 0 for one in (asked, pieces)]
+    assert fits[0] < fits[1]
 
 
 REFUSED = [

@@ -26,7 +26,7 @@ from fixtures.core.estimate.formula import (
     norm,
     one_pass,
 )
-from fixtures.core.estimate.machine import Machine
+from fixtures.core.estimate.machine import Machine, Work, stacked
 from fixtures.core.estimate.model import Model
 from fixtures.core.estimate.physics import read_physics
 from fixtures.core.spec.case import Case, EngineSpec, Point
@@ -141,6 +141,28 @@ def test_a_generation_is_the_sum_of_its_passes() -> None:
     without = generate(m, on, 4, 100, 11, Parameters(), use_cache=False)
     passes = [float(one_pass(m, on, 4, 100 + i, 100 + i, Parameters()).total) for i in range(1, 11)]
     assert float(without.decode_s) == pytest.approx(sum(passes), rel=1e-2)
+
+
+@pytest.mark.parametrize("depth", [0, 50])
+def test_a_prefill_in_pieces_is_a_pass_a_piece(depth: int) -> None:
+    """Ten tokens in pieces of four: 4, 4 and 2, over 4, 8 and 10 attended; decode as without."""
+    found = generate(TOY, SLOW, 3, 10, 5, PLAIN, depth=depth, chunk=4)
+    passes = [one_pass(TOY, SLOW, 3, new, depth + end, PLAIN) for new, end in ((4, 4), (4, 8), (2, 10))]
+    assert float(found.ttft_s) == pytest.approx(sum(float(one.total) for one in passes))
+    whole = generate(TOY, SLOW, 3, 10, 5, PLAIN, depth=depth)
+    assert float(found.decode_s) == float(whole.decode_s)
+    assert float(found.parts[HOST]) == pytest.approx((3 + 4) * 0.01 * (7 * 5 + 3))  # three pieces, four steps
+    assert float(generate(TOY, SLOW, 3, 10, 5, PLAIN, depth=depth, chunk=10).ttft_s) == float(whole.ttft_s)
+
+
+def test_works_of_other_pieces_are_not_stacked() -> None:
+    """Two of the same pieces are, and say what each says alone."""
+    works = [Work(TOY, SLOW, batch, 10, 5, chunk=4) for batch in (1, 3)]
+    assert works[0].stacks_by == works[1].stacks_by
+    alone = [float(one.seconds(PLAIN)) for one in works]
+    assert stacked(works).seconds(PLAIN).tolist() == pytest.approx(alone)
+    others = [replace(works[0], chunk=None), replace(works[0], chunk=5), replace(works[0], input_len=11)]
+    assert all(other.stacks_by != works[0].stacks_by for other in others)
 
 
 def test_arrays_and_numbers_say_the_same() -> None:
