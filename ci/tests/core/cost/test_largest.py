@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from ci.tests.conftest import histories, write_suite
 from ci.tests.engines.test_rank_failures import Session
-from ci.tests.engines.test_ranks import TINY
 from ci.tests.fake_engine import FakeEngine
 from ci.tests.warm import Warm
 from fixtures.core.base.errors import InputError
@@ -271,19 +270,24 @@ def test_a_model_that_finds_no_room_cannot_be_tried(monkeypatch: pytest.MonkeyPa
 
 LIMIT = """
 import resource
-resource.setrlimit(resource.RLIMIT_AS, (2800 * 2**20, 2800 * 2**20))
+resource.setrlimit(resource.RLIMIT_AS, (1700 * 2**20, 1700 * 2**20))
 """
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="address space is limited as on Linux")
 def test_a_real_search_ends_at_what_the_address_space_allows(project: pytest.Pytester, warm: Warm) -> None:
-    """2.8 GB, of which scores of eager attention take what there is: some dozen sequences of 512 tokens.
+    """1.8 GB, of which scores of eager attention take what there is: some dozen sequences of 256 tokens.
 
     In fp32, as bf16 takes minutes on a CPU that emulates it.
     """
-    tiny = {**TINY, "parameters": 10**6, "kv_values_per_token": 512}
-    sweep = {"name": "s", "batch_sizes": ["max"], "input_lengths": [512], "output_lengths": [2]}
+    heads = {"num_attention_heads": 16, "num_key_value_heads": 4, "num_hidden_layers": 1}
+    widths = {"hidden_size": 64, "intermediate_size": 64, "vocab_size": 640}
+    tiny = {
+        "architecture": {"model_type": "llama", **widths, **heads},
+        "name": "tiny", "parameters": 10**5, "kv_values_per_token": 32,
+    }  # fmt: skip
+    sweep = {"name": "s", "batch_sizes": ["max"], "input_lengths": [256], "output_lengths": [2]}
     engine = {"name": "eager_fp32", "kind": "hf", "attention": "eager", "dtype": "float32"}
     suite = {"models": [tiny], "hardware": ["1xcpu"], "engines": [engine], "sweeps": [sweep], "rounds": 1}
     (project.path / "suite.yaml").write_text(json.dumps({**suite, "warmup_rounds": 0}))
