@@ -113,7 +113,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.markdown:
         print(summary(newest(every), runs), end="")
     if options.compare:
-        print(comparison(every), end="")
+        print(comparison(every, runs), end="")
     return 0
 
 

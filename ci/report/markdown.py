@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ci.gate.predecessors import moved
 from ci.report.read.samples import Sample
@@ -37,7 +37,7 @@ def summary(samples: Sequence[Sample], runs: Sequence[History]) -> str:
     lines = [
         f"{counted(len(samples), 'case')} of {counted(len(runs), 'run')}: {', '.join(counts) or 'nothing'}."
     ]
-    lines += ["", *_failures(failed)] if failed else []
+    lines += ["", *failures(failed)] if failed else []
     lines += ["", table(samples[:MOST_ROWS]).rstrip("\n")] if samples else []
     lines += [f"\n{escaped(line)}" for line in _emulated(samples)]
     lines += [f"\n{escaped(each.text)}" for each in moved(runs)[0][:_MOST_MOVED]]
@@ -74,7 +74,8 @@ def _cells(sample: Sample) -> list[str]:
     return [*map(escaped, (sample.model, sample.hardware, sample.engine)), *numbers, *written, sample.source]
 
 
-def _failures(failed: dict[str, str]) -> Iterator[str]:
+def failures(failed: Mapping[str, str]) -> Iterator[str]:
+    """A line for each failed case, and one for the rest of many."""
     for case_id, why in list(failed.items())[:_MOST_FAILED]:
         yield f"- {escaped(case_id)} failed: {escaped(why[:200])}"
     if len(failed) > _MOST_FAILED:

@@ -29,24 +29,27 @@ _NOTES = {
 
 def figures(cases: Cases) -> Iterator[Figure]:
     """A figure for each model, machine and pair of lengths that the base engine and another one ran."""
-    groups: dict[tuple[str, str, str, int], list[Row]] = {}
+    groups: dict[tuple[str, str, str, int, int], list[Row]] = {}
     for row in side_by_side(cases.every):
         if row.gains:
-            groups.setdefault((row.model, row.hardware, row.input_text, row.output_len), []).append(row)
+            groups.setdefault(
+                (row.model, row.hardware, row.input_text, row.output_len, row.depth), []
+            ).append(row)
     for key, group in groups.items():
-        model, hardware, first, last = key
+        model, hardware, first, last, depth = key
+        at = f", depth {depth}" if depth else ""
         engines = [name for name in engines_of(group) if any(name in row.gains for row in group)]
         points = tuple(values for i, row in enumerate(group) for values in _points(row, engines, i))
         ends = (_HALF, len(engines) + _HALF)
         lines = line(BASE, [(end, 1.0) for end in ends], DASHED)
-        title = f"Engines against {BASE}: {model}, input {first}, output {last}"
+        title = f"Engines against {BASE}: {model}, input {first}, output {last}{at}"
         ways = {way for row in group for way in row.by.values()}
         notes = (
             f"on {hardware}",
             over_another(group),
             *(note for way, note in _NOTES.items() if way in ways),
         )
-        name = f"engines {' '.join(map(str, key))}"
+        name = f"engines {' '.join(map(str, key[:-1]))}{at}"
         yield Figure(ENGINES, name, title, "batch size", points, tuple(filter(None, notes)), tuple(lines))
 
 

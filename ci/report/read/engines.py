@@ -17,7 +17,7 @@ ROUNDS, PROCESSES, APART = "rounds", "processes", "apart"
 
 @dataclass(frozen=True)
 class Row:
-    """The engines' samples of one model, machine and point, by engine.
+    """The engines' samples of one model, machine and point, by engine; some ran out of memory.
 
     `gains` are base engine's time / own time, by engine, above 1 where the engine is faster; an interval is
     by the `by` of it: the "rounds" of both in one run, pairs of "processes", or rounds of runs "apart".
@@ -29,6 +29,7 @@ class Row:
     batch_size: int
     input_text: str
     output_len: int
+    depth: int
     samples: Mapping[str, Sample]
     gains: Mapping[str, Seconds]
     by: Mapping[str, str]
@@ -36,28 +37,33 @@ class Row:
 
 
 def side_by_side(samples: Sequence[Sample], base: str = BASE) -> list[Row]:
-    """A row for each model, machine and point without a depth that two engines or more ran.
+    """A row for each model, machine and point that two engines or more ran.
 
     An engine that ran together with the base engine in four runs or more is compared by these runs: the
     trimmed mean of the log ratios, with Student's interval around it, as the gate's rule of pairs has it.
     Otherwise the newest run with both counts, or else the newest of each, and the interval takes the worst
     ends of both medians' intervals.
     """
-    flat = [sample for sample in samples if sample.latency_s is not None and not sample.point.depth]
-    by_place = grouped(flat, _place)
     rows = []
-    for (model, hardware, batch, first, last, _), group in by_place.items():
+    for (model, hardware, batch, first, last, depth, _), group in grouped(samples, _place).items():
         latest = {sample.engine: sample for sample in newest(group)}
         if len(latest) < 2:
             continue
         gains, by, over = {}, {}, {}
-        for engine, sample in latest.items():
-            own = _base_of(sample, latest, base)
-            if own in latest and engine != own:
-                gains[engine], by[engine] = _gain(group, sample, latest[own])
+        timed = {engine: sample for engine, sample in latest.items() if sample.latency_s is not None}
+        for engine, sample in timed.items():
+            own = _base_of(sample, timed, base)
+            if own in timed and engine != own:
+                gains[engine], by[engine] = _gain(group, sample, timed[own])
                 over[engine] = own
-        rows.append(Row(model, hardware, batch, first, last, latest, gains, by, over))
+        rows.append(Row(model, hardware, batch, first, last, depth, latest, gains, by, over))
     return rows
+
+
+def alone(samples: Sequence[Sample], rows: Sequence[Row]) -> list[Sample]:
+    """The samples of cases that are in no row: one engine alone ran them."""
+    shown = {(sample.case_id, sample.source) for row in rows for sample in row.samples.values()}
+    return [sample for sample in newest(samples) if (sample.case_id, sample.source) not in shown]
 
 
 def over_another(rows: Sequence[Row], base: str = BASE) -> str:
@@ -84,8 +90,9 @@ def _base_of(sample: Sample, latest: Mapping[str, Sample], base: str) -> str:
 def _gain(group: Sequence[Sample], own: Sample, base: Sample) -> tuple[Seconds, str]:
     """The gain of a case, and what its interval is by; `own` and `base` are the newest of their engines."""
     ratios, together = [], None
+    timed = [sample for sample in group if sample.latency_s is not None]
     for of_run in grouped(
-        sorted(group, key=lambda sample: sample.taken), lambda sample: sample.file
+        sorted(timed, key=lambda sample: sample.taken), lambda sample: sample.file
     ).values():
         by_engine = {sample.engine: sample for sample in of_run}
         if own.engine not in by_engine or base.engine not in by_engine:
@@ -106,10 +113,10 @@ def _gain(group: Sequence[Sample], own: Sample, base: Sample) -> tuple[Seconds, 
     return Seconds(value, theirs_s.low / ours_s.high, theirs_s.high / ours_s.low), way
 
 
-def _place(sample: Sample) -> tuple[str, str, int, str, int, str]:
+def _place(sample: Sample) -> tuple[str, str, int, str, int, int, str]:
     point = sample.point
     return (
         *(sample.model, sample.hardware),
-        *(point.batch_size, point.input_text, point.output_len),
+        *(point.batch_size, point.input_text, point.output_len, point.depth),
         sample.source,
     )

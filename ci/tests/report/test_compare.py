@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,79 @@ def test_an_engine_in_fp32_is_held_against_hf_in_fp32(tmp_path: Path) -> None:
     run(tmp_path, "a", [records[0], records[2]])
     (row,) = side_by_side(read_samples([tmp_path]))
     assert row.gains["llamacpp_f32"].value == pytest.approx(4.0)
+
+
+def deep(engine: str, depth: int, latency_s: float) -> dict[str, Any]:
+    """A record of an engine at a depth."""
+    made = of_engine(engine, 1, latency_s)
+    made["case"] |= {"id": f"{made['case']['id']}-at{depth}", "depth": depth}
+    return made
+
+
+def test_cases_at_a_depth_have_rows_of_their_own(tmp_path: Path) -> None:
+    """By depth 2, 4 and 8 times as fast; a column says the depth, and a figure its own in the title."""
+    gains = {0: 2.0, 4096: 4.0, 16384: 8.0}
+    records = [of_engine("hf", 1, 2.0), of_engine("hf_int8", 1, 1.0)]
+    for depth in (4096, 16384):
+        records += [deep("hf", depth, gains[depth]), deep("hf_int8", depth, 1.0)]
+    run(tmp_path, "a", records)
+    samples = read_samples([tmp_path])
+    assert {row.depth: row.gains["hf_int8"].value for row in side_by_side(samples)} == gains
+    text = comparison(samples)
+    assert "| model | hardware | batch | in | out | depth | hf | hf_int8 |" in text
+    assert "| llama125m | 1xcpu | 1 | 512 | 64 | 4096 | 1 (4.00 s) | 4.00 (3.58-4.46) |" in text
+    assert "Without a row" not in text
+    made = [one for one in figures(samples) if one.kind == "engines"]
+    title = "Engines against hf: llama125m, input 512, output 64"
+    assert [one.title for one in made] == [title, f"{title}, depth 4096", f"{title}, depth 16384"]
+    assert len({one.name for one in made}) == 3
+    assert "depth" not in comparison([one for one in samples if not one.point.depth])
+
+
+def test_what_has_no_row_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A case that one engine alone ran, or that failed; of many the first, and how many more."""
+    records = [of_engine("hf", 1, 2.0), of_engine("hf_int8", 1, 1.0), deep("hf", 4096, 3.0)]
+    run(tmp_path, "a", records)
+    history = json.loads((tmp_path / "a.json").read_text())
+    history["failed"] = {
+        "llama125m-1xcpu-vllm-b1-in512-out64": "ran out of patience",
+        records[0]["case"]["id"]: "x",
+    }
+    (tmp_path / "a.json").write_text(json.dumps(history))
+    alone = "llama125m-1xcpu-hf-b1-in512-out64-at4096"
+    assert main([str(tmp_path), "--compare", "engine"]) == 0
+    assert capsys.readouterr().out.endswith(
+        f"\nWithout a row, as one engine alone ran it: 1 case: {alone}.\n\n"
+        "- llama125m-1xcpu-vllm-b1-in512-out64 failed: `ran out of patience`\n"
+    )
+    run(tmp_path, "a", [of_engine("hf", 2**i, 1.0) for i in range(14)])
+    text = comparison(read_samples([tmp_path]))
+    assert text.startswith("No two engines ran the same")
+    assert "Without a row, as one engine alone ran it: 14 cases: " in text
+    assert text.endswith("-b32-in512-out64, and 8 more.\n")
+
+
+def test_an_engine_that_ran_out_of_memory_has_its_cell(tmp_path: Path) -> None:
+    """Beside the one that holds the case; it has no ratio, and the other none to it."""
+    run(tmp_path, "a", [of_engine("hf_int8", 8, 1.0), of_engine("vllm", 8, 2.0)])
+    lost = of_engine("hf", 8, 1.0)["case"]
+    history = json.loads((tmp_path / "a.json").read_text())
+    history["outcomes"] = [{"case": lost, "outcome": "out of memory", "phase": "decode"}]
+    (tmp_path / "a.json").write_text(json.dumps(history))
+    (row,) = side_by_side(read_samples([tmp_path]))
+    assert (set(row.samples), row.gains) == ({"hf", "hf_int8", "vllm"}, {})
+    assert "| 8 | 512 | 64 | out of memory |  |  |" in comparison(read_samples([tmp_path]))
+
+
+def test_a_ratio_to_another_routing_says_so(tmp_path: Path) -> None:
+    """An engine that spreads tokens evenly over the experts does other work than random weights do."""
+    records = [of_engine(name, 1, 1.0) for name in ("hf", "hf_uniform", "hf_int8")]
+    records[1]["case"]["engine"]["routing"] = "uniform"
+    run(tmp_path, "a", records)
+    told = "Tokens choose other experts, so that a ratio is of other work too: in hf_uniform than hf."
+    assert told in comparison(read_samples([tmp_path]))
+    run(tmp_path, "a", [records[0], records[2]])
+    assert "other experts" not in comparison(read_samples([tmp_path]))
 
 
 def test_the_figure_has_the_ratios(tmp_path: Path) -> None:
