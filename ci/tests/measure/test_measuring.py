@@ -210,7 +210,7 @@ def test_a_model_that_cannot_be_split_is_skipped_before_it_loads(
     result.stdout.fnmatch_lines(
         [
             "*SKIPPED*falcon7b has 1 key-value head, which deepspeed cannot split over 2; hf on one*works*",
-            "*SKIPPED*the engine kind 'hf' runs on one device; hf_tp and deepspeed take 2*",
+            "*SKIPPED*the engine kind 'hf' runs on one device, and no engine splits falcon7b over 2*",
         ]
     )
     assert fake.log == []

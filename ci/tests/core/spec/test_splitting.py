@@ -14,7 +14,15 @@ import pytest
 from fixtures.core.spec import library, splitting
 from fixtures.core.spec.arch.source import causal_class, config_class, model_types
 from fixtures.core.spec.case import Case, EngineSpec, ModelSpec, Point
-from fixtures.core.spec.splitting import HAS_KERNELS, has_plan, key_value_heads, tried, why_not_split
+from fixtures.core.spec.splitting import (
+    HAS_KERNELS,
+    has_plan,
+    hf_runs,
+    key_value_heads,
+    tried,
+    why_not_split,
+)
+from fixtures.core.spec.tried import why_untried
 
 
 def case(model: str | dict[str, Any], kind: str, devices: int, device: str = "h100_80gb") -> Case:
@@ -48,7 +56,9 @@ def test_key_value_heads(model: str | dict[str, Any], heads: int | None) -> None
 @pytest.mark.parametrize(
     ("model", "kind", "devices", "device", "reason"),
     [
-        ("mpt7b", "hf", 2, "cpu", "runs on one device; hf_tp and deepspeed take 2"),
+        ("llama7b", "hf", 2, "cpu", "runs on one device; hf_tp and deepspeed take 2$"),
+        ("mpt7b", "hf", 2, "cpu", "runs on one device; deepspeed takes 2$"),
+        ("falcon7b", "hf", 2, "cpu", "runs on one device, and no engine splits falcon7b over 2$"),
         ("falcon7b", "deepspeed", 2, "cpu", "1 key-value head, which deepspeed cannot split over 2; hf"),
         ("llama31_8b", "deepspeed", 16, "cpu", "8 key-value heads, which deepspeed cannot split over 16"),
         ("llama31_8b", "hf_tp", 3, "cpu", "hf_tp cannot split over 3; deepspeed (works|may split it)"),
@@ -57,7 +67,8 @@ def test_key_value_heads(model: str | dict[str, Any], heads: int | None) -> None
         ("mixtral8x7b", "deepspeed", 2, "cpu", "AutoTP leaves the experts .*; hf_tp (works|may split it)"),
         ({"model_type": "gpt2"}, "deepspeed", 2, "cpu", "AutoTP does not split gpt2; hf on one device works"),
         ("mpt7b", "deepspeed_kernels", 1, "h100_80gb", "no policy for mpt and would do nothing"),
-        ("falcon7b", "deepspeed_kernels", 1, "h100_80gb", "no policy for falcon"),
+        ("falcon7b", "deepspeed_kernels", 1, "h100_80gb", "falcon .*; the engine deepspeed runs it"),
+        ("falcon7b", "deepspeed_kernels", 2, "h100_80gb", "no policy for falcon .*; hf on one device works$"),
         ("llama7b", "deepspeed_kernels", 1, "cpu", "kernels need a GPU"),
     ],
 )  # fmt: skip
@@ -102,6 +113,36 @@ def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Calla
 
     yield say
     tried.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "devices", "device", "reason"),
+    [
+        ("llama31_70b", "deepspeed", 16, "h100_80gb", "cannot split over 16; (hf_tp|deepspeed) over 8 .*"),
+        ("llama31_70b", "deepspeed", 16, "t4", "over 16; one t4 does not hold its 141.11 GB of weights$"),
+        ("llama31_70b", "deepspeed", 16, "b300", "cannot split over 16; hf on one device works$"),
+        ("llama31_70b", "hf_tp", 1, "h100_80gb", "; one h100_80gb does not hold its 141.11 GB of weights$"),
+        ("llama31_70b", "hf", 4, "l4", "runs on one device, and no engine splits llama31_70b over 4"),
+        ("llama31_70b", "hf", 8, "l4", "runs on one device; hf_tp and deepspeed take 8$"),
+    ],
+)  # fmt: skip
+def test_what_works_instead_holds_the_model(
+    model: str, kind: str, devices: int, device: str, reason: str
+) -> None:
+    """70.55e9 parameters in bf16 are 141.11 GB: two of 80 GB hold them, one of 288, 8 x 24 but not 4 x 24."""
+    said = why_not_split(case(model, kind, devices, device))
+    assert said is not None
+    assert re.search(reason, said), said
+
+
+def test_an_engine_that_runs_it_says_where_the_model_does_not_fit() -> None:
+    """In hf's 16 bits; of a model whose size nobody stated nothing is said."""
+    told = "hf runs it where it fits: one l4 does not hold its 141.11 GB of weights"
+    assert hf_runs(case("llama31_70b", "hf_int4", 1, "l4")) == told
+    assert (why_untried(case("llama31_70b", "vllm", 1, "l4"), (), {}) or "").endswith(f"; {told}")
+    assert hf_runs(case("llama31_70b", "hf_int4", 1, "h200_141gb")) == "hf runs it"  # of 151 GB
+    assert hf_runs(case("llama31_70b", "hf_int4", 1, "b300"), "there") == "hf runs there"
+    assert hf_runs(case({"model_type": "llama"}, "hf_int4", 1, "l4")) == "hf runs it"
 
 
 SAME = {"transformers": "5.23.0", "deepspeed": "0.19.8+local"}
