@@ -230,15 +230,17 @@ def test_the_end_in_words() -> None:
 
 def test_kills_are_counted_in_the_narrowest_group_that_counts(tmp_path: Path) -> None:
     """Version 2 by memory.events, version 1 by memory.oom_control, else the machine's own count."""
-    machine = tmp_path / "vmstat"
+    machine, here = tmp_path / "proc/vmstat", tmp_path / "sys/fs/cgroup"
+    (tmp_path / "proc/self").mkdir(parents=True)
     machine.write_text("nr_free_pages 5\noom_kill 7\n")
-    (tmp_path / "own").mkdir()
-    (tmp_path / "own" / "memory.events").write_text("low 0\noom 4\noom_kill 3\noom_group_kill 9\n")
-    (tmp_path / "memory" / "old").mkdir(parents=True)
-    (tmp_path / "memory" / "old" / "memory.oom_control").write_text("oom_kill_disable 0\noom_kill 2\n")
+    (here / "own").mkdir(parents=True)
+    (here / "own" / "memory.events").write_text("low 0\noom 4\noom_kill 3\noom_group_kill 9\n")
+    (here / "memory" / "old").mkdir(parents=True)
+    (here / "memory" / "old" / "memory.oom_control").write_text("oom_kill_disable 0\noom_kill 2\n")
 
     def count(own: str) -> int | None:
-        return exit_reason.oom_kills(exit_reason.counters(own, tmp_path, machine))
+        (tmp_path / "proc/self/cgroup").write_text(own)
+        return exit_reason.oom_kills(exit_reason.counters(tmp_path))
 
     assert count("0::/own\n") == 3
     assert count("12:cpu,memory:/old\n0::/\n") == 2
@@ -249,7 +251,7 @@ def test_kills_are_counted_in_the_narrowest_group_that_counts(tmp_path: Path) ->
     assert [exit_reason.has_killed(*pair) for pair in ((1, 2), (2, 2), (None, 2), (2, None))] == [True] + [
         False
     ] * 3
-    assert exit_reason.own_counters()[-1] == Path("/proc/vmstat")
+    assert exit_reason.counters()[-1] == Path("/proc/vmstat")
 
 
 def test_a_step_ends_with_its_case(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,12 +30,28 @@ def test_a_container_may_take_its_limit_less_what_it_holds(tmp_path: Path) -> No
     assert memory._free_in_group(tmp_path / "none") is None
 
 
+def test_the_least_room_of_all_groups_above_counts(tmp_path: Path) -> None:
+    """500 bytes in a job's group, 1,000 in that of its step; a group that is not there says nothing."""
+    step = tmp_path / "sys/fs/cgroup/job/step"
+    step.mkdir(parents=True)
+    group(step, "1500")
+    assert memory._free_in_groups(tmp_path) is None
+    own = tmp_path / "proc/self/cgroup"
+    own.parent.mkdir(parents=True)
+    own.write_text("0::/job/step\n")
+    assert memory._free_in_groups(tmp_path) == 1000
+    group(step.parent, "1000")
+    assert memory._free_in_groups(tmp_path) == 500
+    own.write_text("0::/elsewhere\n")
+    assert memory._free_in_groups(tmp_path) is None
+
+
 def test_the_least_of_host_container_and_address_space_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """The host's and the container's are shared by the processes there."""
     host = free_memory_bytes(CPU)
     assert host is not None
     assert host > 10**8
-    monkeypatch.setattr(memory, "_free_in_group", lambda: 1000)
+    monkeypatch.setattr(memory, "_free_in_groups", lambda: 1000)
     assert free_memory_bytes(CPU) == 1000
     assert free_memory_bytes(CPU, processes=4) == 250
 
