@@ -11,8 +11,7 @@ import torch
 
 from ci.docs.models import entries
 from fixtures.core.cost.bounds import state_bytes
-from fixtures.core.cost.dispatch import Dispatch
-from fixtures.core.cost.stored_counts import find_counts
+from fixtures.core.cost.stored_counts import Dispatch, find_counts
 from fixtures.core.estimate.model import STATE, Model, copied_experts, kinds_of
 from fixtures.core.spec.case import Case, EngineSpec, ModelSpec, Point
 from fixtures.core.spec.library import hardware, model, names

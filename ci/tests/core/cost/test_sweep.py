@@ -15,7 +15,7 @@ from fixtures.core.base.errors import InputError
 from fixtures.core.base.yamlfile import parse_yaml
 from fixtures.core.cost.memory import predict
 from fixtures.core.cost.stored_counts import find_counts
-from fixtures.core.cost.sweep import Selection, expand, resolve
+from fixtures.core.cost.sweep import Layout, Selection, expand, lay_out, resolve
 from fixtures.core.spec.case import Case, EngineSpec, HardwareSpec, Point
 from fixtures.core.spec.devices.machine import Machine
 from fixtures.core.spec.library import hardware, suite
@@ -33,6 +33,11 @@ Key = tuple[str, str, int, int, int]
 def here(text: str, machine: Machine) -> Selection:
     """What of a suite's text a machine gets."""
     return expand(read_suite("own", parse_yaml(text, "s.yaml")), machine)
+
+
+def to_confirm(layout: Layout) -> list[Case]:
+    """The cases whose largest batch is only predicted, each once."""
+    return list(dict.fromkeys(slot.predicted for slot in layout.slots if slot.predicted is not None))
 
 
 def on(device: str, devices: int = 1) -> Machine:
@@ -299,7 +304,8 @@ def just_fits(batch: int, input_len: int, devices: int = 1) -> bool:
 
 def test_max_is_the_largest_batch_that_fits_at_the_longest_output() -> None:
     """MPT-7B on one A100 of 80 GB: about 100 sequences of 1129 tokens, 32 of 3049."""
-    selection = here("models: [mpt7b]\nsweeps: [latency]", on("a100_80gb"))
+    text = "models: [mpt7b]\nsweeps: [latency]"
+    selection = here(text, on("a100_80gb"))
     for input_len in (128, 2048):
         for output_len in (1, 11, 101, 1001):
             *others, largest = [
@@ -310,7 +316,8 @@ def test_max_is_the_largest_batch_that_fits_at_the_longest_output() -> None:
             assert others == [1, 4, 16, 64]
             assert just_fits(largest, input_len)
     assert len(selection.cases) == 4 * 5 + 4 * 5
-    lengths = [(case.point.input_len, case.point.output_len) for case in selection.predicted]
+    layout = lay_out(read_suite("own", parse_yaml(text, "s.yaml")), on("a100_80gb"))
+    lengths = [(case.point.input_len, case.point.output_len) for case in to_confirm(layout)]
     assert lengths == [(128, 1001), (2048, 1001)]
 
 
@@ -338,7 +345,7 @@ def test_what_is_known_goes_before_what_is_predicted() -> None:
     points = [(case.point.batch_size, case.point.input_len) for case in selection.cases[::2]]
     assert points == [(1, 128), (7, 128), (1, 256)]
     assert asked == [(128, 5), (256, 5)]
-    assert selection.predicted == ()
+    assert to_confirm(lay_out(suite, on("a100_80gb"), known)) == []
 
 
 def test_max_of_nothing_is_no_case() -> None:

@@ -9,8 +9,7 @@ import pytest
 import yaml
 
 from fixtures.core.cost.bounds import Cache, Experts, Work
-from fixtures.core.cost.dispatch import Dispatch
-from fixtures.core.cost.stored_counts import Counts, find_counts
+from fixtures.core.cost.stored_counts import Counts, Dispatch, find_counts
 from fixtures.core.estimate.estimate import UNLIKE, Estimate, Known, Measured, Refused, estimate
 from fixtures.core.estimate.formula import REFERENCE_BYTES_PER_S, Devices, Parameters, one_pass
 from fixtures.core.estimate.machine import Work as Timed
