@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fixtures.core.result.record import Record
 from fixtures.core.spec.arch.same import fingerprint as fingerprint_of
-from fixtures.core.spec.engine_kinds import KINDS, OPTIONS
+from fixtures.core.spec.engine_kinds import KINDS, OPTIONS, libraries_of
 
 _ENGINE = ("kind", *OPTIONS)
 _RUNS_THEM = ("pytest", "pytest-benchmark")
@@ -17,11 +17,13 @@ _PROTOCOL = ("rounds", "warmup_rounds", "seed")
 def fingerprint(record: Record) -> dict[str, Any]:
     """The model, engine, machine, versions and protocol of a record, by field.
 
-    The versions are of the libraries that the kind of engine depends on; of an unknown kind, all versions.
+    The versions are of what the engine depends on, a compiler too; of an unknown kind, all versions.
     """
     case, machine, versions = record.case, record.machine, record.versions
     kind = case.engine.kind
-    libraries = KINDS[kind].libraries if kind in KINDS else [n for n in versions if n not in _RUNS_THEM]
+    libraries: Iterable[str] = (name for name in versions if name not in _RUNS_THEM)
+    if kind in KINDS:
+        libraries = libraries_of(kind, case.engine.attention)
     return {
         "model": {name: value for name, value in case.model.as_dict().items() if name != "hub"},
         **{f"engine {name}": getattr(case.engine, name) for name in _ENGINE},

@@ -18,9 +18,9 @@ from ci.tests.conftest import ROOT
 from ci.tests.records import recorded
 from fixtures.core.base.errors import InputError
 from fixtures.core.base.node import as_node
-from fixtures.core.spec import library
+from fixtures.core.spec import library, tried
 from fixtures.core.spec.case import Case, EngineSpec, ModelSpec, Point
-from fixtures.core.spec.engine_kinds import KINDS, OPTIONS, installed_version, libraries
+from fixtures.core.spec.engine_kinds import CXX, KINDS, OPTIONS, installed_version, libraries, libraries_of
 from fixtures.engines import has_processes, why_not
 from fixtures.host.versions import versions
 
@@ -93,10 +93,10 @@ def test_a_record_has_the_versions_of_all_kinds_libraries(monkeypatch: pytest.Mo
     """Each once, in the order of the rows; and those of what runs the tests."""
     assert {"torch", "transformers", "deepspeed", "pytest", "pytest-benchmark"} <= versions().keys()
     assert tuple(versions()) == (*libraries(), "pytest", "pytest-benchmark")
-    monkeypatch.setitem(KINDS, "own", replace(KINDS["hf"], libraries=("torch", "own-kernels")))
+    monkeypatch.setitem(KINDS, "own", replace(KINDS["hf"], libraries=("torch", "own-kernels"), uses=()))
     assert libraries()[-1] == "own-kernels"
     assert libraries().count("torch") == 1
-    assert libraries(["own"]) == ("torch", "own-kernels")
+    assert libraries_of("own") == ("torch", "own-kernels")
 
 
 @pytest.mark.parametrize(
@@ -124,6 +124,70 @@ def test_the_gate_tells_versions_of_an_engines_own_libraries_apart(
         if difference(fingerprint(ours), fingerprint(theirs)) is not None:
             apart.add(name)
     assert apart == told
+
+
+@pytest.mark.parametrize(
+    ("engine", "told"),
+    [
+        ({"kind": "hf", "attention": "flash"}, {"flash-attn", "mamba-ssm"}),
+        ({"kind": "hf_tp", "attention": "flash"}, {"flash-attn", "mamba-ssm"}),
+        ({"kind": "hf", "attention": "sdpa"}, {"mamba-ssm"}),
+        ({"kind": "hf_int8", "attention": "auto"}, {"mamba-ssm", "torchao"}),
+        ({"kind": "hf_int8_compiled"}, {"c++", "torchao", "triton"}),
+        ({"kind": "hf_compiled", "attention": "flash"}, {"c++", "flash-attn", "triton"}),
+        ({"kind": "vllm"}, {"c++", "triton"}),
+        ({"kind": "deepspeed"}, {"c++", "mamba-ssm"}),
+        ({"kind": "llamacpp_bf16"}, set()),
+        ({"kind": "hf_paged"}, set()),
+    ],
+)
+def test_the_gate_tells_what_an_engine_takes_beside_its_own_libraries(
+    engine: dict[str, str], told: set[str]
+) -> None:
+    """Attention's own library, kernels of recurrent layers, compilers: each only where it is taken."""
+    names = ("c++", "flash-attn", "mamba-ssm", "torchao", "triton")
+    ours = recorded(case={"id": "x", "engine": engine}, versions=dict.fromkeys(names, "1"))
+    assert set(names) <= versions().keys()
+    apart = set()
+    for name in names:
+        theirs = changed(ours, versions={**ours.versions, name: "2"})
+        if difference(fingerprint(ours), fingerprint(theirs)) is not None:
+            apart.add(name)
+    assert apart == told
+
+
+def test_the_compiler_is_the_one_that_torch_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """$CXX, or g++, in its own words. Without one, only what compiles for the CPU is left out."""
+    compiler = tmp_path / "own++"
+    compiler.write_text('#!/bin/sh\necho "own++ 7.1 for $1"\necho more\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    assert versions()[CXX] == "own++ 7.1 for --version"
+    monkeypatch.setenv("CXX", str(tmp_path / "none++"))
+    assert versions()[CXX] is None
+    model = ModelSpec("m", {"model_type": "llama"})
+    cpu, gpu = library.hardware("cpu"), library.hardware("h200_141gb")
+    compiled = EngineSpec("hf_compiled", kind="hf_compiled")
+    reason = why_not(Case(model, cpu, 1, compiled, Point(1, 1, 1)))
+    assert reason == (
+        "the engine kind 'hf_compiled' needs a C++ compiler, and $CXX, or else g++, does not run; install g++"
+    )
+    assert why_not(Case(model, gpu, 1, compiled, Point(1, 1, 1))) is None
+    assert why_not(Case(model, cpu, 1, EngineSpec("hf"), Point(1, 1, 1))) is None
+
+
+def test_flash_attention_is_left_out_by_name_where_it_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU, and without its library; before anything loads."""
+    model, engine = ModelSpec("m", {"model_type": "llama"}), EngineSpec("hf_flash", attention="flash")
+    on_cpu, on_gpu = (
+        Case(model, library.hardware(name), 1, engine, Point(1, 1, 1)) for name in ("cpu", "h200_141gb")
+    )
+    assert why_not(on_cpu) == "attention 'flash' needs a GPU; 'auto' runs on a CPU"
+    monkeypatch.setattr(tried, "installed_version", {}.get)
+    told = "attention 'flash' needs flash-attn, which is not installed; 'auto' runs without it"
+    assert why_not(on_gpu) == told
+    monkeypatch.setattr(tried, "installed_version", {"flash-attn": "2.8"}.get)
+    assert why_not(on_gpu) is None
 
 
 def test_an_option_that_a_kind_does_not_take_is_refused_where_it_stands(
