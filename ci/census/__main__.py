@@ -18,10 +18,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-from ci.census.store import ENGINES, FILE, Census, installed, splits, write_splits
+from ci.census.store import ENGINES, FILE, Census, installed, splits
 from ci.census.table import README, counts, with_table
 from ci.command import Parser, stops_for_bad_input
 from fixtures.core.base.errors import InputError, one_of
+from fixtures.core.base.files import write_whole
 from fixtures.core.base.streams import run_main
 from fixtures.core.spec.arch.source import mapped_types
 from fixtures.core.spec.splitting import TRIED
@@ -84,7 +85,7 @@ def _sweep(
             file=sys.stderr,
         )
         return 1
-    write_splits(census)
+    write_whole(TRIED, splits(census).encode())
     README.write_text(with_table(README.read_text(encoding="utf-8"), census), encoding="utf-8")
     print(counts(census))
     return 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fixtures.core.base.files import write_whole
-from fixtures.core.spec.splitting import TRIED, release
+from fixtures.core.spec.splitting import release
 
 FILE = Path(__file__).with_name("census.json")
 ENGINES = ("hf", "deepspeed", "hf_tp")
@@ -87,8 +87,3 @@ def _of(census: Census, engine: str) -> dict[str, Any]:
             name: finding["reason"] for name, finding in findings.items() if finding["outcome"] == "cannot"
         },
     }
-
-
-def write_splits(census: Census) -> None:
-    """Write yamls/splits.json, which the suite reads when it lists cases."""
-    write_whole(TRIED, splits(census).encode())

@@ -12,7 +12,7 @@ from ci.docs.marked import Marked
 from fixtures.core.base.columns import markdown
 
 README = Path(__file__).with_name("README.md")
-PART = Marked("census", "ci.census")
+PART = Marked("census", "ci.census", README)
 _LONGEST = 110  # characters of a reason
 
 Finding = dict[str, Any]

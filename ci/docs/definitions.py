@@ -6,7 +6,8 @@ python -m ci.docs.definitions --check  exit code 1 if it is not current
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from fixtures.core.base.streams import run_main
 from fixtures.core.fields import PARTS, defined, definition
 
 README = Path(__file__).resolve().parents[2] / "fixtures" / "core" / "README.md"
-PART = Marked("metrics", "ci.docs.definitions")
+PART = Marked("metrics", "ci.docs.definitions", README)
 
 
 def table(metrics: Mapping[str, Callable[..., Any]] | None = None) -> str:
@@ -28,10 +29,5 @@ def table(metrics: Mapping[str, Callable[..., Any]] | None = None) -> str:
     return "\n".join(markdown(rows))
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Write or check; the exit code."""
-    return PART.write_or_check(arguments, README, table)
-
-
 if __name__ == "__main__":
-    run_main(main)
+    run_main(partial(PART.write_or_check, table))

@@ -10,10 +10,11 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Marked:
-    """A part of a README by its name, and the module that makes it: `python -m MODULE`."""
+    """A part of a README by its name, and the module that makes it: `python -m MODULE [--check]`."""
 
     name: str
     module: str
+    readme: Path
 
     @property
     def begin(self) -> str:
@@ -33,7 +34,7 @@ class Marked:
             raise ValueError(f"the README has no lines {self.begin} and {self.end}")
         return f"{head}{begin}\n\n{text}\n\n{end}{tail}"
 
-    def write_or_check(self, arguments: Sequence[str], readme: Path, make: Callable[[], str]) -> int:
+    def write_or_check(self, make: Callable[[], str], arguments: Sequence[str]) -> int:
         """Write the README with what `make` returns; with --check, only say if it is not current.
 
         Returns the exit code: 1 if it is not current, 2 for other arguments.
@@ -42,11 +43,14 @@ class Marked:
         if list(arguments) not in ([], ["--check"]):
             print(f"{command}: takes --check or nothing", file=sys.stderr)
             return 2
-        old = readme.read_text(encoding="utf-8")
+        old = self.readme.read_text(encoding="utf-8")
         new = self.within(old, make())
         if not arguments:
-            readme.write_text(new, encoding="utf-8")
+            self.readme.write_text(new, encoding="utf-8")
         elif old != new:
-            print(f"{'/'.join(readme.parts[-3:])}: not current; run python -m {self.module}", file=sys.stderr)
+            print(
+                f"{'/'.join(self.readme.parts[-3:])}: not current; run python -m {self.module}",
+                file=sys.stderr,
+            )
             return 1
         return 0

@@ -6,7 +6,7 @@ python -m ci.docs.models --check  exit code 1 if it is not current
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 
 from ci.docs.marked import Marked
 from fixtures.core.base.columns import markdown
@@ -17,7 +17,7 @@ from fixtures.core.spec import library
 from fixtures.core.spec.case import EngineSpec, ModelSpec
 
 README = library.YAMLS / "README.md"
-PART = Marked("models", "ci.docs.models")
+PART = Marked("models", "ci.docs.models", README)
 _HEAD = (
     "model", "parameters, 10^9", "published", "active, 10^9", "published", "cache, bytes a token",
     "by hand", "beyond the windows", "state, bytes a sequence", "published figures are from",
@@ -61,10 +61,5 @@ def _row(model: ModelSpec, published: dict[str, Node]) -> tuple[str, ...]:
     )
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Write or check; the exit code."""
-    return PART.write_or_check(arguments, README, table)
-
-
 if __name__ == "__main__":
-    run_main(main)
+    run_main(partial(PART.write_or_check, table))

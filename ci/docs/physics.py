@@ -7,7 +7,8 @@ python -m ci.docs.physics --check  exit code 1 if they are not current
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from fixtures.core.base.streams import run_main
 from fixtures.core.estimate.physics import FOLDER
 
 README = Path(__file__).resolve().parents[1] / "physics" / "README.md"
-PART = Marked("physics", "ci.docs.physics")
+PART = Marked("physics", "ci.docs.physics", README)
 _NAMES = {
     "curve": "one curve of a published figure",
     "batch": "one batch size",
@@ -154,10 +155,5 @@ def _parameters(gpu: Mapping[str, Any], cpu: Mapping[str, Any]) -> list[tuple[st
     return rows
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Write or check; the exit code."""
-    return PART.write_or_check(arguments, README, tables)
-
-
 if __name__ == "__main__":
-    run_main(main)
+    run_main(partial(PART.write_or_check, tables))

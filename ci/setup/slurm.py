@@ -24,8 +24,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 FAILED, WRONG = 3, 4
@@ -163,15 +163,6 @@ def down(folder: Path) -> None:
             time.sleep(0.05)
         for pid in pids:
             _kill(pid, signal.SIGKILL)
-
-
-@contextmanager
-def running(folder: Path, nodes: Sequence[str]) -> Iterator[dict[str, str]]:
-    """A cluster while the body runs; yields the environment variables that programs find it by."""
-    with ExitStack() as stack:
-        configuration = up(folder, nodes)
-        stack.callback(down, folder)
-        yield {"SLURM_CONF": str(configuration), "PATH": path()}
 
 
 def _configure(folder: Path, nodes: Sequence[str]) -> Path:

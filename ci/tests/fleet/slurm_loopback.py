@@ -11,7 +11,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +61,20 @@ def wait_for(what: Callable[[], Any], limit_s: float = 60.0) -> Any:
     return found
 
 
+@contextmanager
+def running(folder: Path, nodes: Sequence[str]) -> Iterator[dict[str, str]]:
+    """A cluster while the body runs; the environment variables that programs find it by."""
+    configuration = slurm.up(folder, nodes)
+    try:
+        yield {"SLURM_CONF": str(configuration), "PATH": slurm.path()}
+    finally:
+        slurm.down(folder)
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Two nodes; the environment of those who use them."""
-    with slurm.running(tmp_path_factory.mktemp("slurm"), ["cpu", "cpu"]) as environ:
+    with running(tmp_path_factory.mktemp("slurm"), ["cpu", "cpu"]) as environ:
         yield environ
 
 
@@ -293,7 +304,7 @@ def test_ranks_on_two_nodes_measure_one_case(
     tiny_suite(project.path, hardware=["2xcpu"])
     for name in ("fixtures", "ci"):
         (project.path / name).symlink_to(ROOT / name)
-    with slurm.running(tmp_path_factory.mktemp("two"), ["cpu:1", "cpu:1"]) as environ:
+    with running(tmp_path_factory.mktemp("two"), ["cpu:1", "cpu:1"]) as environ:
         runs = Runs(project.path, environ)
         alone = runs.start()
         told, _ = alone.communicate(timeout=120)
