@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from fixtures.core.result.record import Record
+from fixtures.core.spec.engine_kinds import runs_as_counted
 
 _COUNTED = ("parameters", "parameter_bytes", "attention", "vocab_size", "graph_breaks")
 _TOKENS = ("batch_size", "input_len", "output_len", "depth")
@@ -15,12 +16,17 @@ _BY_LIBRARY = ("operators", "graph")  # other versions call other operators for 
 
 
 def counters(record: Record) -> dict[str, Any]:
-    """By name: parameters and bytes, FLOPs and bytes of the work, operators, graphs, tokens, attention."""
+    """By name: parameters and bytes, FLOPs and bytes of the work, operators, graphs, tokens, attention.
+
+    Operators are counted on meta, and so are none of an engine that calls others.
+    """
     found = {name: getattr(record, name) for name in _COUNTED}
     found |= {name: getattr(record.case, name) or None for name in _TOKENS}
     found["graphs"] = None if record.compiled is None else record.compiled.graphs
+    found["graph_calls"] = None if record.compiled is None else record.compiled.calls
     work = {} if record.work is None else asdict(record.work)
-    found |= dict(_flat(work, "work")) | dict(_flat(record.operators or {}, "operators"))
+    operators = record.operators if runs_as_counted(record.case.engine) else None
+    found |= dict(_flat(work, "work")) | dict(_flat(operators or {}, "operators"))
     return {name: value for name, value in found.items() if value is not None}
 
 

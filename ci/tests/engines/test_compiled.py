@@ -80,6 +80,8 @@ def test_graphs_are_a_counter_of_the_gate_between_equal_libraries(version: str, 
     assert changed(replaced(other, versions={"torch": version, "transformers": "1"}), one) == told
     assert one.compiled is not None
     assert changed(replaced(one, compiled=replaced(one.compiled, seconds=1.0)), one) is None
+    fewer, more = (replaced(one, compiled=replaced(one.compiled, calls=calls)) for calls in (70, 71))
+    assert changed(more, fewer) == "graph_calls is 71, and was 70"
 
 
 def loaded(architecture: dict[str, Any], backend: str = "eager") -> HfCompiled:
@@ -142,14 +144,16 @@ def test_tokens_equal_those_of_hf_and_the_check_compiles_everything(name: str) -
 
 @pytest.mark.slow
 def test_a_case_compiles_the_same_whatever_ran_before_it() -> None:
-    """After another batch and length as after nothing: one graph, of this case's own shapes."""
-    compiled, graphs = loaded(LLAMA), []
+    """After another batch and length as after nothing: one graph of its own shapes, of as many calls."""
+    compiled, graphs, calls = loaded(LLAMA), [], []
     for point in (Point(2, 6, 4), POINT):
         work = work_of(compiled, point)
         compiled.check(work)
         compiled.verify(work, compiled.generate(work))
         graphs.append(compiled.case_facts(work)["compiled"]["graphs"])
+        calls.append(compiled.case_facts(work)["compiled"]["calls"])
     assert graphs == [1, 1]
+    assert calls[0] == calls[1] >= 7 + 3 + 1  # products with matrices, norms, attention
 
 
 @pytest.mark.slow
