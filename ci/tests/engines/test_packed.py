@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from fixtures.core.result.record_times import RecordedPeaks, Split
 from fixtures.core.spec import library
 from fixtures.core.spec.case import Case, EngineSpec, ModelSpec, Point
 from fixtures.core.spec.engine_kinds import installed_version
-from fixtures.engines import hf_int, hf_nf4, why_not
+from fixtures.engines import hf_int, hf_nf4, hf_packed, why_not
 from fixtures.engines.counting.count import count_work
 from fixtures.engines.counting.footprint import footprint_of
 from fixtures.engines.hf_compiled import HfCompiled
@@ -91,6 +92,23 @@ def test_a_packed_layer_is_a_linear_layer_with_rounded_weights(name: str) -> Non
         }[name]
         == packed.packed_bytes
     )
+
+
+def test_seconds_of_comparing_logits_are_no_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that each of the two calls moves on by a thousand seconds."""
+    moved, clock, logits = [0.0], time.perf_counter, hf_packed._logits
+
+    def slow(model: Any, seed: int) -> torch.Tensor:
+        moved[0] += 1000
+        return logits(model, seed)
+
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + moved[0])
+    monkeypatch.setattr(hf_packed, "_logits", slow)
+    engine = hf_int.open_int8()
+    for _ in range(2):
+        facts = engine.load(case(LLAMA, "int8"), 17)
+        assert 0 < facts["load_s"] < 500
+        assert 2000 <= facts["weight_format"]["compared_s"] < 2500
 
 
 def _as_fp8(values: torch.Tensor) -> torch.Tensor:
