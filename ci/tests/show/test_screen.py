@@ -7,6 +7,8 @@ import pty
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -46,6 +48,27 @@ def test_after_the_last_case_the_line_counts_no_further(pytestconfig: pytest.Con
     for finished, told in (("", "case 1 of 2"), ("a", "case 2 of 2"), ("ab", "case 2 of 2")):
         screen.finished = set(finished)
         assert screen._place() == told
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "term", "is_live"),
+    [(True, "xterm", True), (True, None, True), (True, "dumb", False), (False, "xterm", False)],
+)
+def test_only_a_terminal_that_can_rewrite_a_line_has_a_live_one(
+    monkeypatch: pytest.MonkeyPatch, is_terminal: bool, term: str | None, is_live: bool
+) -> None:
+    """Others, such as an editor's shell, get a log's lines."""
+    monkeypatch.delenv("TERM", raising=False)
+    if term is not None:
+        monkeypatch.setenv("TERM", term)
+    reporter = SimpleNamespace(isatty=is_terminal)
+    monkeypatch.setattr("fixtures.host.internals.reporter_of", lambda _config: reporter)
+    config: Any = SimpleNamespace(
+        option=SimpleNamespace(verbose=0), pluginmanager=SimpleNamespace(get_plugin=lambda _name: None)
+    )
+    screen = LiveLine(config)
+    screen.begin(["a"], {})
+    assert (bool(screen._live), bool(screen._plain)) == (is_live, not is_live)
 
 
 @pytest.mark.slow
