@@ -24,7 +24,8 @@ import pytest
 from ci.tests.conftest import ROOT, histories, write_suite
 from ci.tests.fleet.test_on import fields
 from ci.tests.warm import VARIABLE
-from fixtures.fleet import on_ray, shard
+from fixtures.core.base.errors import InputError
+from fixtures.fleet import emulated, on_ray, shard
 from fixtures.fleet.place import Shard
 
 pytest_plugins = ["pytester"]
@@ -345,6 +346,47 @@ def test_an_emulated_cluster_ends_with_its_driver(project_there: Project) -> Non
         assert all("--disable-frontend" in one for one in commands if "dashboard.py" in one)
         driver.send_signal(signal.SIGKILL)
         driver.wait()
+
+
+def test_ray_leaves_sigterm_to_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else one that comes while an emulated cluster starts ends with a traceback, after half a minute."""
+    from ray._private import node, utils
+
+    of_ray: Any = node.Node
+
+    monkeypatch.setattr("atexit.register", lambda _hook: None)
+    monkeypatch.setattr(utils, "set_sigterm_handler", utils.set_sigterm_handler)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        for is_left in (False, True):
+            signal.signal(signal.SIGTERM, before)
+            if is_left:
+                emulated.leave_sigterm()
+            of_ray._register_shutdown_hooks(SimpleNamespace())
+            assert (signal.getsignal(signal.SIGTERM) is before) == is_left
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_an_emulated_cluster_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error has Ray's reason; Ctrl-C stays what it is."""
+    monkeypatch.setattr(on_ray, "Emulated", raising(RuntimeError("The node timed out. This could be.")))
+    with pytest.raises(
+        InputError, match=r"^--on ray --emulate 2: Ray does not start \(The node timed out\)$"
+    ):
+        on_ray.open_ray(None, 2, Path())
+    monkeypatch.setattr(on_ray, "Emulated", raising(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        on_ray.open_ray(None, 2, Path())
+
+
+def raising(error: BaseException) -> Callable[[int], None]:
+    """What raises it when it is called."""
+
+    def raises(_number: int) -> None:
+        raise error
+
+    return raises
 
 
 class Probes:
