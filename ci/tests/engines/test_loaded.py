@@ -78,6 +78,8 @@ def on_meta(architecture: dict[str, Any], dtype: torch.dtype = torch.bfloat16) -
         (GPT_OSS, "float16", {"layernorm.weight": 64, "model.norm.weight": 64}),
         (GPT_OSS, "bfloat16", {}),
         (LLAMA, "float16", {}),
+        ({**LLAMA, "dtype": "torch.bfloat16"}, "float16", {}),
+        ({**LLAMA, "torch_dtype": "float12"}, "float16", {}),
         (ERNIE, "float32", {}),
     ],
 )

@@ -1,4 +1,4 @@
-"""Numbers of heads that no model can have, told before torch is imported; all others are left alone."""
+"""Values that no model can have, told before torch is imported; all others are left alone."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 from fixtures.core.base.errors import InputError
 from fixtures.core.base.node import as_node
 from fixtures.core.spec.arch.causal import check_causal
-from fixtures.core.spec.arch.heads import check_heads
-from fixtures.core.spec.arch.source import causal_types
+from fixtures.core.spec.arch.source import causal_types, config_class
+from fixtures.core.spec.arch.values import check_heads, check_values
 from fixtures.core.spec.foundry.file import read_foundry
 
-LLAMA = {"model_type": "llama", "hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}
+LLAMA: Any = {"model_type": "llama", "hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}
 TEXT = {"hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 3, "head_dim": 16}
 
 
@@ -79,7 +79,58 @@ def test_heads_that_fit_or_that_arithmetic_cannot_tell(config: Any) -> None:
 def test_no_architecture_of_transformers_is_refused_by_its_own_defaults() -> None:
     """Of all causal types, so that none is refused for a rule that is another family's."""
     for kind in causal_types().values():
-        check_heads(kind, {})
+        declared = config_class(kind)
+        assert declared is not None
+        check_values(kind, {key: value for key, value in declared.defaults.items() if value is not None})
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({"hidden_size": 64.0}, "hidden_size is 64.0; write a whole number"),
+        ({"hidden_size": "64"}, 'hidden_size is "64"; write a whole number'),
+        ({"num_hidden_layers": True}, "num_hidden_layers is true; write a whole number"),
+        ({"num_key_value_heads": [2]}, "num_key_value_heads is [2]; write a whole number or null"),
+        ({"rms_norm_eps": "1e-5"}, 'rms_norm_eps is "1e-5"; write a number'),
+        ({"attention_bias": 1}, "attention_bias is 1; write true or false"),
+        ({"eos_token_id": "</s>"}, 'eos_token_id is "</s>"; write a whole number or a list or null'),
+        ({"rope_parameters": "yarn"}, 'rope_parameters is "yarn"; write a mapping or null'),
+        ({"num_hidden_layers": 0}, "num_hidden_layers is 0; write at least 1"),
+        ({"vocab_size": -5}, "vocab_size is -5; write at least 1"),
+        (
+            {"vocab_size": 300, "pad_token_id": 300},
+            "pad_token_id is 300; write a token of the vocabulary, which has 300",
+        ),
+        (
+            {"rope_scaling": {"rope_type": "spiral", "factor": 2.0}},
+            'rope_scaling is of the type "spiral"; transformers has '
+            "linear, dynamic, yarn, longrope, llama3, proportional",
+        ),
+    ],
+    ids=str,
+)
+def test_a_value_that_builds_no_model_is_told(changed: Any, text: str) -> None:
+    """With what would be right; what the class derives or the engine sets is let through."""
+    with pytest.raises(InputError) as found:
+        check_causal({**LLAMA, **changed})
+    assert str(found.value) == text
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {**LLAMA, "rms_norm_eps": 1, "rope_theta": 10000, "dtype": "torch.bfloat16", "pad_token_id": -1},
+        {**LLAMA, "rope_scaling": {"type": "linear", "factor": 2.0}, "eos_token_id": [1, 2]},
+        {**LLAMA, "vocab_size": 300, "pad_token_id": None, "attention_bias": False, "of_others": "x"},
+        {"model_type": "gpt2", "vocab_size": 300, "pad_token_id": 300},
+        {"model_type": "phi3", "rope_scaling": {"type": "su"}},
+        {"model_type": "mamba2", "time_step_limit": [0.0, {"__float__": "Infinity"}]},
+    ],
+    ids=str,
+)
+def test_values_that_transformers_takes(config: Any) -> None:
+    """A whole number for a float, token ids beside the vocabulary, keys of others."""
+    check_values(config["model_type"], config)
 
 
 def test_a_file_of_llm_foundry_says_it_too() -> None:
