@@ -22,7 +22,7 @@ const makeEstimator = (values) => {
     if (model.context_len !== null && input + output > model.context_len) {
       return `model ${model.name}: ${input + output} tokens are over its context of ${model.context_len}`;
     }
-    return pair.split[n] ?? null;
+    return pair.split[n]?.[hardware.name] ?? null;
   };
 
   const of = (asked, batch) => {
@@ -122,32 +122,57 @@ const halfWidth = (physics, machine, novelty, unlike, secondsBy) => {
 };
 
 /** The least seconds by the stated peaks of n devices: for each pass the longer of arithmetic and bytes moved. */
-const bound = (model, hardware, n, batch, input, output) => {
+const bound = (pair, hardware, n, batch, input, output) => {
   const [flops_per_s, bytes_per_s] = [n * hardware.flops_per_s, n * hardware.bytes_per_s];
-  const pairs = input * (input + 1) / 2;
-  const prefill = batch * (model.a + model.b * input + model.c * pairs);
+  const { prefill, steps } = leastOf(pair, input, output);
+  const weights = readBytes(pair.least.read, batch);
   let [arithmetic_s, bandwidth_s] = [0, 0];
-  for (let cached = input; cached < input + output - 1; cached += 1) {
-    const flops = batch * (model.a + model.b + model.c * (cached + 1)) / flops_per_s;
-    const moved = (model.weight_bytes + batch * cached * model.cache_bytes) / bytes_per_s;
-    if (flops > moved) arithmetic_s += flops;
-    else bandwidth_s += moved;
+  for (const [flops, moved] of steps) {
+    const [of_flops, of_bytes] = [batch * flops / flops_per_s, (weights + batch * moved) / bytes_per_s];
+    if (of_flops > of_bytes) arithmetic_s += of_flops;
+    else bandwidth_s += of_bytes;
   }
-  return { prefill_s: Math.max(prefill / flops_per_s, model.weight_bytes / bytes_per_s), decode_s: arithmetic_s + bandwidth_s };
+  const first = Math.max(batch * prefill / flops_per_s, readBytes(pair.least.read, batch * input) / bytes_per_s);
+  return { prefill_s: first, decode_s: arithmetic_s + bandwidth_s };
+};
+
+const leastWork = new WeakMap();
+
+/** The least FLOPs of a sequence's prefill, and FLOPs and bytes of caches in each step; kept for the next question. */
+const leastOf = (pair, input, output) => {
+  const kept = leastWork.get(pair);
+  if (kept?.input === input && kept.output === output) return kept;
+  const { a, least } = pair;
+  const attended = (tokens) => least.pairs.reduce((sum, [rate, every, base, block]) => {
+    const entries = Math.floor(tokens / every);
+    return sum + rate * Math.min(entries, 1 + (base ?? Infinity) + (entries - 1) % block);
+  }, 0);
+  const read = (tokens) => least.caches.reduce((sum, [size, every, base, block]) => {
+    const entries = Math.floor(tokens / every);
+    return sum + size * Math.min(entries, (base ?? Infinity) + entries % block);
+  }, least.fixed_bytes);
+  let prefill = a + least.per_token * input;
+  for (let tokens = 1; tokens <= input; tokens += 1) prefill += attended(tokens);
+  const steps = Array.from({ length: output - 1 }, (_, i) =>
+    [a + least.per_token + attended(input + i + 1), read(input + i)]);
+  const made = { input, output, prefill, steps };
+  leastWork.set(pair, made);
+  return made;
 };
 
 /** Bytes that each of n devices needs for a call: fixtures/core/cost/memory.py for a GPU. */
 const neededBytes = (footprint, n, batch, input, output, margin) => {
-  const { weight_bytes: weights, whole_bytes: whole, tied } = footprint;
+  const { weight_bytes: weights, whole_bytes: whole, tied, chunk } = footprint;
   const share = n === 1 || !whole ? Math.ceil(weights / n) : Math.ceil((tied ? weights : weights - whole) / n) + whole;
-  const at = ([once, t, t2, b, bt, bt2], tokens) =>
-    once + t * tokens + t2 * tokens ** 2 + batch * (b + bt * tokens + bt2 * tokens ** 2);
-  const held = (instants, tokens) => {
-    const [live, logits] = instants.map((instant) => instant.map((terms) => at(terms, tokens)))
-      .reduce((most, one) => (one[0] > most[0] ? one : most));
-    return share + Math.ceil(batch * tokens * footprint.cache_bytes / n) + Math.max(live, logits) + margin;
-  };
-  const last = input + output - 1;
-  const prefill = held(footprint.prefill, input);
-  return last > input ? Math.max(prefill, held(footprint.decode, last - 1)) : prefill;
+  const live = (moments, tokens) => Math.max(...moments.map(([once, t, t2, b, bt, bt2]) =>
+    Math.ceil(once + t * tokens + t2 * tokens ** 2 + batch * (b + bt * tokens + bt2 * tokens ** 2))));
+  const cache = (tokens, limited) => Math.ceil(batch * footprint.caches.reduce((sum, [size, begun, every, most]) => {
+    const kept = limited ? Math.min(tokens, most ?? Infinity) : tokens;
+    return sum + Math.floor(kept / every) * size + kept % every * begun;
+  }, footprint.fixed_bytes) / n);
+  const padded = Math.ceil(input / chunk) * chunk;
+  const prefill = cache(input, false) + live(footprint.prefill.findLast(([from]) => from <= padded)[1], padded);
+  const before = input + output - 2;
+  const decode = cache(before, true) + live(footprint.decode, Math.min(before, footprint.reach ?? Infinity));
+  return share + margin + (output > 1 ? Math.max(prefill, decode) : prefill);
 };

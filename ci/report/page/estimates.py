@@ -1,29 +1,27 @@
 """What the page's picker needs to estimate as `ci.pick --estimate` does: counts, parameters, machines.
 
-`formula.js`, `estimate.js` and `look.js` are the same formula, classes and order once more. A pair is a model
-with an engine; a machine is a number of devices of the library's hardware.
+`formula.js`, `estimate.js` and `look.js` are the same formula, classes and order once more; `coefficients.py`
+says what they take of a model. A pair is a model with an engine; a machine is a number of devices of the
+library's hardware.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ci.pick.estimates import MOST, machines, usual_engine
 from ci.pick.estimator import Estimator, model_of
+from ci.report.page.coefficients import coefficients
 from ci.report.read.cases import case_of, engine_of
 from ci.report.read.samples import Curve, Sample
-from fixtures.core.cost.bounds import Work
-from fixtures.core.cost.footprint import Footprint, Pass
 from fixtures.core.cost.memory import GPU_MARGIN_BYTES, room_bytes
-from fixtures.core.cost.stored_counts import Counts
 from fixtures.core.estimate.estimate import LEVEL, UNLIKE, Known, why_not, without_figures
-from fixtures.core.estimate.model import MIXTURE, kinds_of
+from fixtures.core.estimate.model import kinds_of
 from fixtures.core.estimate.physics import BORROWS, FARTHEST, Physics, read_physics
 from fixtures.core.spec import library
 from fixtures.core.spec.case import Case, EngineSpec, HardwareSpec, ModelSpec, Point
-from fixtures.core.spec.engine_kinds import KINDS
 from fixtures.core.spec.splitting import why_not_split
 
 GPU = "gpu"
@@ -97,16 +95,23 @@ class Estimates:
         counts = self.estimator.counts_of(model, engine)
         case = Case(model, _ANY, 1, engine, _ONE)
         reason = why_not(case, counts, read_physics(engine.kind, GPU))
-        if reason is None and counts is not None and (others := _not_here(counts.work)):
-            reason = f"model {model.name}: {others}, which ci.pick --estimate has and this page has not"
+        if reason is None and engine.prefill_chunk:
+            reason = (
+                f"engine {engine.name}: pieces of prefill, which ci.pick --estimate has and this page has not"
+            )
         values: dict[str, Any] = {"engine": engine.name, "kind": engine.kind, "refused": reason}
         if reason is not None or counts is None:
             return values
-        numbers = sorted({n for n, _ in self.machines})
-        cases = {n: Case(model, _ANY, n, engine, _ONE) for n in numbers}
-        split = {str(n): why for n, case in cases.items() if (why := why_not_split(case)) is not None}
+        specs = {spec.name: spec for _, spec in self.machines}
+        split = {
+            str(n): {
+                name: why_not_split(replace(case, hardware=spec, devices=n)) for name, spec in specs.items()
+            }
+            for n in sorted({n for n, _ in self.machines})
+            if why_not_split(replace(case, devices=n)) is not None
+        }
         values |= {"split": split, "borrowed": engine.kind in BORROWS, "kinds": kinds_of(counts.work)}
-        return {**values, **_counts(counts, KINDS[engine.kind].embedding_stays_whole)}
+        return {**values, **coefficients(counts, engine.kind)}
 
     def _known(self, kind: str, physics: Physics) -> Iterator[dict[str, Any]]:
         """What was measured of each device with engines of a kind; nothing of most."""
@@ -118,12 +123,6 @@ class Estimates:
             known = self.estimator.known(case, physics)
             if known.measured:
                 yield {"hardware": name, "kind": kind, **_known_values(known)}
-
-
-def _not_here(work: Work) -> str:
-    """What the page's formula lacks of a model: all that is uneven but experts; empty if nothing."""
-    others = [kind for kind in kinds_of(work) if kind != MIXTURE or work.idle_flops]
-    return ", ".join(others)
 
 
 def _known_values(known: Known) -> dict[str, Any]:
@@ -163,38 +162,3 @@ def _hardware(spec: HardwareSpec) -> dict[str, Any]:
         "refused": alone,
         "refused_several": several,
     }
-
-
-def _counts(counts: Counts, embedding_stays_whole: bool) -> dict[str, Any]:
-    """The counts of a model that is not refused: its layers are alike, and cache every token."""
-    work, dispatch, footprint = counts.work, counts.dispatch, counts.footprint
-    assert dispatch is not None, "refused otherwise"
-    return {
-        "a": work.flops_constant,
-        "b": work.flops_per_token,
-        "c": work.flops_per_pair,
-        "weight_bytes": work.weight_bytes,
-        "experts": [[one.layers, one.number, one.chosen, one.expert_bytes] for one in work.experts],
-        "cache_bytes": sum(one.layers * one.bytes_per_token for one in work.caches),
-        **{name: getattr(dispatch, name) for name in _DISPATCHED},
-        "footprint": _footprint(footprint, embedding_stays_whole),
-    }
-
-
-_DISPATCHED = ("layers", "heads", "width", "ops", "base", "kappa", "sigma", "omega")
-
-
-def _footprint(footprint: Footprint, embedding_stays_whole: bool) -> dict[str, Any]:
-    return {
-        "weight_bytes": footprint.weight_bytes,
-        "whole_bytes": footprint.embedding_bytes if embedding_stays_whole else 0,
-        "tied": footprint.tied,
-        "cache_bytes": sum(one.layers * one.bytes_per_token for one in footprint.caches),
-        "prefill": _instants(footprint.prefill),
-        "decode": None if footprint.decode is None else _instants(footprint.decode),
-    }
-
-
-def _instants(run: Pass) -> list[list[list[int | float]]]:
-    """(live, logits) of each moment, each the coefficients of 1, T, T^2, B, BT, BT^2."""
-    return [[list(one.live), list(one.logits)] for one in run.instants]

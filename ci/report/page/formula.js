@@ -11,27 +11,35 @@ const norm = (x, y, p) => {
   return high > 0 ? high * (1 + (Math.min(x, y) / high) ** p) ** (1 / p) : 0;
 };
 
-/** Bytes of weights that a pass reads: the distinct experts of its tokens, and in a step copies of each token's. */
-const readBytes = (model, batch, added) => model.experts.reduce((sum, [layers, number, chosen, size]) => {
-  const distinct = number * (1 - (1 - chosen / number) ** (batch * added));
-  const copied = added === 1 ? 2 * batch * chosen : 0;
-  return sum + layers * size * (distinct - chosen + copied);
-}, model.weight_bytes);
+/** Bytes of weights that so many tokens read: what all do, and of experts those that not every token misses. */
+const readBytes = ([always, groups], tokens) =>
+  groups.reduce((sum, [size, missed]) => sum + size * (1 - missed ** tokens), always);
+
+/** Of all attended positions those that a token attends to, the mean over the FLOPs of attention. */
+const reachOf = (model, added, attended) => (model.c ? model.attention.reduce((sum, [rate, most]) =>
+  sum + rate * (added + Math.min(attended - added, most ?? Infinity)), 0) / model.c : attended);
 
 /** A pass of `batch` sequences with so many `added` tokens each, over so many attended ones. */
 const onePass = (model, on, batch, added, attended, v) => {
   const n = on.number;
   const several = n > 1 ? 1 : 0;
-  const host = v.g_host * (v.tau_s * (model.ops * model.layers + model.base) + several * 2 * model.layers * v.alpha_s);
+  const isStep = added === 1 ? 1 : 0;
+  const [ofStep, ofPass, ofToken] = model.operators;
+  const operators = isStep ? ofStep : ofPass + ofToken * added;
+  const host = v.g_host * (v.tau_s * operators + several * 2 * model.layers * v.alpha_s);
+  const reach = reachOf(model, added, attended);
+  const flops = model.a + model.b * added + model.c * added * reach + model.again * (attended - added);
+  const read = readBytes(model.read, batch * added) + isStep * batch * model.copied;
   const slow = n * REFERENCE_BYTES_PER_S * (on.bytes_per_s / REFERENCE_BYTES_PER_S) ** v.gamma;
   const memory = n * on.bytes_per_s;
-  const moved = model.layers * batch * added * (model.sigma * model.heads * attended + model.omega * model.width);
+  const moved = model.layers * batch * added * (model.sigma * model.heads * reach + model.omega * model.width);
   const reduced = 2 * (n - 1) / n * batch * added * model.width * BYTES_A_VALUE;
   const parts = {
     host,
-    FLOPs: v.g_device * batch * (model.a + model.b * added + model.c * added * attended) / (n * v.e_flops * on.flops_per_s),
-    weights: v.g_device * (1 + (added > 1 ? v.pack : 0)) * readBytes(model, batch, added) / (n * v.e_weights * on.bytes_per_s),
-    cache: v.g_device * model.kappa * model.c * batch * attended / Math.min(v.e_cache * slow, memory),
+    FLOPs: v.g_device * batch * flops / (n * v.e_flops * on.flops_per_s),
+    weights: v.g_device * (1 + (isStep ? 0 : v.pack)) * read / (n * v.e_weights * on.bytes_per_s),
+    cache: v.g_device * (model.kappa * model.c * batch * reach / Math.min(v.e_cache * slow, memory)
+      + isStep * batch * model.kept / (n * v.e_weights * on.bytes_per_s)),
     scores: v.g_device * moved / Math.min(v.e_scores * slow, memory),
     link: v.g_device * several * 2 * model.layers * reduced / (v.e_link * on.link_bytes_per_s),
   };

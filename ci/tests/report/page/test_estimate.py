@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from ci.report.read.samples import Curve, curves, newest, read_samples
 from ci.tests.browser import Shown
 from ci.tests.report_histories import PUBLISHED, record, write
 from fixtures.core.base.text import significant
+from fixtures.core.cost.memory import GPU_RESERVE_BYTES
+from fixtures.core.estimate.model import LATENT, MIXTURE, SPARSE, STATE, WINDOW
 from fixtures.core.spec import library
 
 pytestmark = pytest.mark.slow
@@ -26,7 +29,9 @@ ASK = """
 (questions) => {
   const { data, look } = window.benchmarks;
   const names = data.estimates.hardware.map((spec) => spec.name);
-  return questions.map(({ question, prices, machines }) => {
+  const known = data.estimates.hardware.map((spec) => spec.room_bytes);
+  return questions.map(({ question, prices, machines, room_bytes }) => {
+    data.estimates.hardware.forEach((spec, i) => { spec.room_bytes = room_bytes ?? known[i]; });
     const on = machines?.map(([n, name]) => [n, names.indexOf(name)]);
     const { rows, refused } = look(data, question, prices, on);
     return { rows: rows.map(({ place, ...row }) => row), refused };
@@ -34,6 +39,10 @@ ASK = """
 }
 """
 MODELS = ("mpt7b", "mpt30b", "llama31_8b", "llama31_70b", "qwen3_8b", "falcon7b", "mixtral8x7b", "own")
+UNEVEN = (
+    "mixtral8x7b", "gemma3_27b", "gpt_oss_20b", "mistral7b", "llama4_scout", "deepseek_v3", "deepseek_v32",
+    "deepseek_v4_flash", "glm5_2", "qwen35_35b_a3b", "nemotron3_nano_30b_a3b", "minimax_m3",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +53,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         for hardware in ("1xh100_80gb", "3xl4")
         for batch in (1, 4, 16)
     ]
-    return PUBLISHED, write(tmp_path_factory.mktemp("own") / "own.json", own)
+    routed = [
+        record("mixtral8x7b", "1xb300", batch, 1.0 + batch, input_len=128, output_len=32) for batch in (1, 4)
+    ]
+    for one in routed:
+        one["case"]["model"]["architecture"] = dict(library.model("mixtral8x7b").architecture)
+        one["case"]["engine"] |= {"name": "hf_power_law_1_2", "routing": "power_law_1.2"}
+        one["case"]["id"] = one["case"]["id"].replace("-hf-", "-hf_power_law_1_2-")
+    return PUBLISHED, write(tmp_path_factory.mktemp("own") / "own.json", [*own, *routed])
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +89,9 @@ class Asked:
         question: Question,
         labels: Sequence[tuple[int, str]] = (),
         prices: dict[str, float] | None = None,
+        memory_bytes: int | None = None,
     ) -> None:
-        """One question, of all machines where none are named."""
+        """One question, of all machines where none are named; of devices with so much memory."""
         known = {curve.model: curve.samples[0] for curve in self.curves}
         spec = library.model(model) if model in library.names("models") else model_of(known[model])
         here: list[Curve] = [
@@ -83,6 +100,8 @@ class Asked:
             if curve.model == model and (curve.input_len, curve.output_len) == lengths
         ]
         on = machines([(n, library.hardware(name)) for n, name in labels], self.samples)
+        if memory_bytes is not None:
+            on = [(n, replace(hardware, memory_bytes=memory_bytes)) for n, hardware in on]
         found = look(question, spec, lengths, on, (), here, self.estimator, prices or {})
         self.answers.append(json.loads(json.dumps(found.as_dict())))
         asked = {
@@ -91,7 +110,8 @@ class Asked:
             "latency_s": question.latency_s, "ttft_s": question.ttft_s, "tpot_s": question.tpot_s,
         }  # fmt: skip
         of = [list(label) for label in labels] or None
-        self.questions.append({"question": asked, "prices": prices or {}, "machines": of})
+        room = memory_bytes and memory_bytes - GPU_RESERVE_BYTES
+        self.questions.append({"question": asked, "prices": prices or {}, "machines": of, "room_bytes": room})
 
 
 def random_question(rng: random.Random, asked: Asked) -> None:
@@ -127,10 +147,17 @@ def assert_same(ours: dict[str, Any], theirs: dict[str, Any], question: dict[str
 def test_the_page_and_the_command_estimate_the_same(
     browser: Any, runs: tuple[Path, Path], file: Path
 ) -> None:
-    """In 500 random questions of a machine or two, and some of all machines."""
+    """In 300 random questions of a machine or two, of every kind of layer, and some of all machines."""
     asked, rng = Asked(runs), random.Random(11)
-    for _ in range(500):
+    for _ in range(300):
         random_question(rng, asked)
+    everything = Question(latency_s=1e9)  # asks for the most sequences that fit
+    for model in UNEVEN:
+        for lengths in ((1, 2), (100, 20), (1023, 3), (30000, 2)):
+            asked.ask(model, lengths, everything, [(8, "b300")])
+            asked.ask(model, lengths, everything, [(1, "b300")], memory_bytes=2**41)
+        asked.ask(model, (3000, 500), Question(batches=(1, 3, 64)), [(1, "b300")], memory_bytes=2**41)
+    asked.ask("mixtral8x7b", (128, 32), everything, [(1, "b300")])
     asked.ask("llama31_70b", (1000, 200), Question(rank="fewest"))
     asked.ask("mpt7b", (512, 64), Question(latency_s=2.0, rank="cost"), prices={"a100_80gb": 1.8, "l4": 0.6})
     asked.ask("qwen3_8b", (2000, 300), Question(tpot_s=0.05, batches=(1, 8)))
@@ -143,6 +170,12 @@ def test_the_page_and_the_command_estimate_the_same(
     assert {row["verdict"] for row in rows} == {"meets", "meets, estimated", "may meet", "does not meet"}
     novelty = {row["estimate"]["novelty"] for row in rows if row["estimate"]}
     assert {"machine never seen", "other batch", "other count, other model, other lengths"} <= novelty
+    both = zip(asked.questions, asked.answers, strict=True)
+    estimated = {asked["question"]["model"] for asked, answer in both if answer["rows"]}
+    assert estimated >= {*MODELS, *UNEVEN}
+    for kind in (MIXTURE, STATE, WINDOW, LATENT, SPARSE):
+        assert any(kind in text for text in novelty), kind
+    assert any(row["engine"] == "hf_power_law_1_2" and row["estimate"] for row in rows)
     reasons = {one["reason"].partition(":")[2][:20] for answer in asked.answers for one in answer["refused"]}
     assert len(reasons) >= 4
 
