@@ -368,6 +368,18 @@ def test_ray_leaves_sigterm_to_the_session(monkeypatch: pytest.MonkeyPatch) -> N
         signal.signal(signal.SIGTERM, before)
 
 
+def test_sigterm_is_the_sessions_once_ray_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else Ray's core handles it too, and aborts at the end: no exit code 2."""
+    from ray._private import utils
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(utils, "set_sigterm_handler", utils.set_sigterm_handler)
+    monkeypatch.setattr(on_ray, "Emulated", lambda _number: SimpleNamespace(address="", close=lambda: None))
+    monkeypatch.setattr("ray.init", lambda **_: signal.signal(signal.SIGTERM, lambda *_: None))
+    on_ray.open_ray(None, 2, Path())
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 def test_an_emulated_cluster_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """An error has Ray's reason; Ctrl-C stays what it is."""
     monkeypatch.setattr(on_ray, "Emulated", raising(RuntimeError("The node timed out. This could be.")))
