@@ -31,6 +31,7 @@ from ci.report.read.samples import Curve, Sample, curves, newest, of_histories, 
 from fixtures.core.base.errors import InputError, one_of
 from fixtures.core.base.node import as_node
 from fixtures.core.base.streams import run_main
+from fixtures.core.base.text import counted
 from fixtures.core.estimate.host_time import read_host_time
 from fixtures.core.spec import library
 from fixtures.core.spec.devices.machine import parse_machine
@@ -73,6 +74,7 @@ def main(arguments: Sequence[str]) -> int:
     options = read_options(arguments, __doc__.partition("\n\n")[2])
     runs = read_runs(options.runs, lambda line: print(f"pick: {line}", file=sys.stderr))
     samples = newest(of_histories(runs))
+    _tell_left_out(samples, options.model)
     if options.estimate:
         return _estimate(options, samples)
     target = _target(options)
@@ -106,12 +108,16 @@ def _estimate(options: argparse.Namespace, samples: Sequence[Sample]) -> int:
     question, found = question_of(options), curves(samples)
     model = given_model(options.model, found)
     here = [curve for curve in found if curve.samples and curve.model == model.name]
-    labels = () if options.hardware is None else options.hardware.split(",")
+    labels = _names(options.hardware)
     on = machines([(one.devices, one.hardware) for one in map(parse_machine, labels)], samples)
     engines = [
         library.read_engine(name, library.find("engines", as_node(name, "--engine")))
-        for name in (() if options.engine is None else options.engine.split(","))
+        for name in _names(options.engine)
     ]
+    if options.counts is not None and not options.counts.is_dir():
+        raise InputError(
+            f"--counts {options.counts}: no such folder; name one that recount wrote counts into"
+        )
     host = None if options.host is None else read_host_time(options.host, f"--host {options.host}")
     estimator = Estimator(samples, options.counts, host)
     asked = _asked(options) | {name: getattr(options, name) for name in ("ttft", "tpot", "fewest_devices")}
@@ -140,6 +146,24 @@ def _estimate(options: argparse.Namespace, samples: Sequence[Sample]) -> int:
         print("\n".join(shown))
     meets = any(row.verdict in (MEETS, ESTIMATED) for row in estimates.rows)
     return 0 if meets or any(each.best is not None for each in answers) else MISSED
+
+
+def _names(written: str | None) -> list[str]:
+    """Names separated by commas, each once."""
+    return list(dict.fromkeys(name.strip() for name in ([] if written is None else written.split(","))))
+
+
+def _tell_left_out(samples: Sequence[Sample], model: str) -> None:
+    """A line on a model's cases that no curve has: those at a depth, and ragged batches."""
+    of_model = [sample for sample in samples if model in (sample.model, recorded_model(sample))]
+    others = [sample for sample in of_model if sample.point.depth or sample.point.ragged]
+    if others:
+        verb = "is" if len(others) == 1 else "are"
+        print(
+            f"pick: {counted(len(others), 'case')} at a depth or with ragged lengths {verb} left out: "
+            "calls of one input length on an empty cache are compared",
+            file=sys.stderr,
+        )
 
 
 def _answers(

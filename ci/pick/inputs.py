@@ -9,12 +9,14 @@ from ci.pick.estimator import model_of
 from ci.report.read.samples import Curve
 from fixtures.core.base.errors import InputError, one_of
 from fixtures.core.base.names import slug
-from fixtures.core.base.node import as_node
+from fixtures.core.base.node import Node, as_node
 from fixtures.core.base.yamlfile import read_yaml
 from fixtures.core.spec import library
 from fixtures.core.spec.case import ModelSpec
 from fixtures.core.spec.checkpoint import read_folder
 from fixtures.core.spec.checks import check_architecture
+
+_LEAST_USD = 1e-6  # an hour: beyond it, or its inverse, a price is a slip and costs overflow
 
 
 def read_prices(file: Path, devices: Collection[str]) -> dict[str, float]:
@@ -25,11 +27,20 @@ def read_prices(file: Path, devices: Collection[str]) -> dict[str, float]:
     """
     keys = read_yaml(file, str(file)).mapping(("usd_per_hour",), required=("usd_per_hour",))
     prices = keys["usd_per_hour"].mapping()
+    if not prices:
+        raise keys["usd_per_hour"].error("is empty; write {device: price}")
     known = {*devices, *library.names("hardware")}
     for device, node in prices.items():
         if device not in known:
             raise node.error(f"no device is named {device!r}; {one_of(device, known)}")
-    return {device: node.number() for device, node in prices.items()}
+    return {device: _price(node) for device, node in prices.items()}
+
+
+def _price(node: Node) -> float:
+    usd = node.number()
+    if not _LEAST_USD <= usd <= 1 / _LEAST_USD:
+        raise node.error(f"is {usd}; write US$ an hour, between {_LEAST_USD:g} and {1 / _LEAST_USD:g}")
+    return usd
 
 
 def given_model(asked: str, found: Sequence[Curve]) -> ModelSpec:

@@ -173,6 +173,7 @@ REFUSED = [
     (case(n=2, device="mi300x", engine=SPLIT), "device mi300x: no bandwidth of its link is known"),
     (case(first=2048 * 16 + 1), "input of 32769 tokens: beyond 16 times the longest fitted, 2048"),
     (case(last=1001 * 16 + 1), "output of 16017 tokens: beyond 16 times the longest fitted, 1001"),
+    (case(engine=EngineSpec("hf_uniform", routing="uniform")), "hf_uniform: mpt7b has no experts that a"),
     (replace(case(), hardware=HardwareSpec("own", "gpu")), "device own: no datasheet peaks are known"),
     (replace(case(), model=ModelSpec("own", {"model_type": "llama"})), "model own: no counts of it"),
 ]  # fmt: skip
@@ -396,6 +397,15 @@ def test_options_of_estimates_need_it(capsys: pytest.CaptureFixture[str]) -> Non
     for extra in (["--tpot", "1s"], ["--fewest-devices"], ["--hardware", "1xl4"]):
         assert main([*common, *extra]) == 4
         assert capsys.readouterr().err == f"pick: {extra[0]} needs --estimate\n"
+
+
+def test_names_may_be_repeated_and_have_spaces(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each machine and engine has one row, as where they are named once."""
+    asked = ["--model", "mpt7b", "--input", "512", "--output", "64", "--tpot", "9s"]
+    assert ask(*asked, "--hardware", "1xl4", "--engine", "hf,hf_eager") == 0
+    once = capsys.readouterr().out
+    assert ask(*asked, "--hardware", "1xl4, 1xl4", "--engine", "hf, hf_eager,hf") == 0
+    assert capsys.readouterr().out == once
 
 
 def test_a_model_of_ones_own_needs_its_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

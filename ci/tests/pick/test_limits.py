@@ -257,6 +257,14 @@ def test_several_targets_are_all_met(capsys: pytest.CaptureFixture[str]) -> None
     ("arguments", "told"),
     [
         (["--tpot", "1s", "--tpot", "2s", "--input", "9"], "--tpot is given twice"),
+        (
+            ["--tpot", "1s", "--input", "9", "--counts", "no/folder"],
+            "--counts no/folder: no such folder; name",
+        ),
+        (
+            ["--tpot", "1s", "--input", "9", "--host", "no/file"],
+            "--host no/file: cannot be read: No such file",
+        ),
         (["--latency", "1s"], "--input is required"),
         (["--most-sequences"], "--input is required"),
         (["--longest-input", "--input", "9"], "--input is not allowed with --longest-input"),

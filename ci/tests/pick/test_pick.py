@@ -18,6 +18,7 @@ from ci.pick.answers import Answer, Target, answer, usd_per_million_tokens
 from ci.report.read.samples import Curve, Sample, curves, newest, of_history, read_samples
 from ci.tests.conftest import ROOT
 from ci.tests.records import recorded
+from ci.tests.report_histories import record, write
 from fixtures.core.spec.case import Point
 from fixtures.core.store.history import read_history
 
@@ -230,6 +231,8 @@ def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     for text, said in (
         ("usd_per_hour: 3", "must be a mapping"),
         ("usd_per_hour: {l4: -1}", "above zero"),
+        ("usd_per_hour: {l4: 1e+308}", "is 1e+308; write US$ an hour, between 1e-06 and 1e+06"),
+        ("usd_per_hour: {}", "usd_per_hour: is empty; write {device: price}"),
         ("eur: {a: 1}", "unknown key"),
         ("{}", "the key 'usd_per_hour' is missing"),
         ("usd_per_hour: {a100_80g: 1}", "did you mean 'a100_80gb'?"),
@@ -237,6 +240,27 @@ def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         prices.write_text(text)
         assert said in bad(capsys, PUBLISHED, *ASK, *two, "--price", str(prices))
     assert "no such file" in bad(capsys, PUBLISHED, *ASK, *two, "--price", str(tmp_path / "none"))
+
+
+def test_cases_that_no_curve_has_are_counted_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those at a depth and ragged ones, of the model that is asked for; the answer stays."""
+    cases = [record("m", "1xl4", batch, 1.0) for batch in (1, 2, 4)] + [record("other", "1xl4", 1, 1.0)]
+    for case in (cases[1]["case"], cases[3]["case"]):
+        case |= {"id": f"{case['id']}-at64", "depth": 64}
+    cases[2]["case"]["id"] = cases[2]["case"]["id"].replace("-in512-", "-in256_512-")
+    file = write(tmp_path / "a.json", cases)
+    asked = ("--input", "512", "--output", "64", "--latency", "2s")
+    assert main([str(file), "--model", "m", *asked]) == 0
+    caught = capsys.readouterr()
+    told = "are left out: calls of one input length on an empty cache are compared\n"
+    assert caught.err == f"pick: 2 cases at a depth or with ragged lengths {told}"
+    assert len(caught.out.splitlines()) == 2
+    assert main([str(file), "--model", "other", *asked]) == 4
+    assert "pick: 1 case at a depth or with ragged lengths is left out" in capsys.readouterr().err
+    main([PUBLISHED, *ASK, "--latency", "2s"])
+    assert capsys.readouterr().err == ""
 
 
 def test_nothing_that_meets_the_target_is_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:

@@ -119,9 +119,9 @@ def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Calla
     ("model", "kind", "devices", "device", "reason"),
     [
         ("llama31_70b", "deepspeed", 16, "h100_80gb", "cannot split over 16; (hf_tp|deepspeed) over 8 .*"),
-        ("llama31_70b", "deepspeed", 16, "t4", "over 16; one t4 does not hold its 141.11 GB of weights$"),
+        ("llama31_70b", "deepspeed", 16, "t4", "over 16; one device does not hold its 141.11 GB of weights$"),
         ("llama31_70b", "deepspeed", 16, "b300", "cannot split over 16; hf on one device works$"),
-        ("llama31_70b", "hf_tp", 1, "h100_80gb", "; one h100_80gb does not hold its 141.11 GB of weights$"),
+        ("llama31_70b", "hf_tp", 1, "h100_80gb", "; one device does not hold its 141.11 GB of weights$"),
         ("llama31_70b", "hf", 4, "l4", "runs on one device, and no engine splits llama31_70b over 4"),
         ("llama31_70b", "hf", 8, "l4", "runs on one device; hf_tp and deepspeed take 8$"),
     ],
@@ -137,7 +137,7 @@ def test_what_works_instead_holds_the_model(
 
 def test_an_engine_that_runs_it_says_where_the_model_does_not_fit() -> None:
     """In hf's 16 bits; of a model whose size nobody stated nothing is said."""
-    told = "hf runs it where it fits: one l4 does not hold its 141.11 GB of weights"
+    told = "hf runs it where it fits: one device does not hold its 141.11 GB of weights"
     assert hf_runs(case("llama31_70b", "hf_int4", 1, "l4")) == told
     assert (why_untried(case("llama31_70b", "vllm", 1, "l4"), (), {}) or "").endswith(f"; {told}")
     assert hf_runs(case("llama31_70b", "hf_int4", 1, "h200_141gb")) == "hf runs it"  # of 151 GB
