@@ -27,6 +27,7 @@ from fixtures.core.base.errors import InputError
 from fixtures.core.base.files import write_whole
 from fixtures.core.base.places import try_folder, try_new
 from fixtures.core.base.streams import run_main
+from fixtures.core.base.text import counted
 from fixtures.core.store.runs import read_runs
 
 MOST = 60  # figures: each takes about a tenth of a second to draw
@@ -62,6 +63,9 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
                 attempt(place)
     if not (options.output or options.figures or options.markdown or options.compare):
         raise InputError("nothing to write; give -o report.html, --figures DIR, --markdown or --compare")
+    for name in ("most", "estimate"):
+        if getattr(options, name) and not (options.output or options.figures):
+            raise InputError(f"--{name} is of figures; it needs -o report.html or --figures DIR")
     return options
 
 
@@ -82,7 +86,10 @@ def draw(folder: Path, samples: Sequence[Sample], most: int, estimate: bool = Fa
     if not drawn:
         print("report: these runs give no figures; a figure needs several cases", file=sys.stderr)
     elif len(drawn) == most:
-        print(f"report: drew {most} figures, the most allowed; raise --most to draw more", file=sys.stderr)
+        print(
+            f"report: drew {counted(most, 'figure')}, the most allowed; raise --most to draw more",
+            file=sys.stderr,
+        )
 
 
 def write_page(file: Path, samples: Sequence[Sample], most: int, estimate: bool = False) -> None:
@@ -95,7 +102,7 @@ def write_page(file: Path, samples: Sequence[Sample], most: int, estimate: bool 
         write_text(file, page(newest(samples), drawings, vega))
     if len(drawings) == most:
         print(
-            f"report: the page has {most} figures, the most allowed; raise --most to draw more",
+            f"report: the page has {counted(most, 'figure')}, the most allowed; raise --most to draw more",
             file=sys.stderr,
         )
 

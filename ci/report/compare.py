@@ -150,7 +150,7 @@ def _alone(samples: Sequence[Sample]) -> str:
         return ""
     named = ", ".join(escaped(sample.case_id) for sample in samples[:_NAMED])
     more = f", and {len(samples) - _NAMED} more" if len(samples) > _NAMED else ""
-    return f"Without a row, as one engine alone ran it: {counted(len(samples), 'case')}: {named}{more}.\n"
+    return f"Without a row, of one engine alone: {counted(len(samples), 'case')}: {named}{more}.\n"
 
 
 def _failed(samples: Sequence[Sample], runs: Sequence[History]) -> str:

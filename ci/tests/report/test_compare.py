@@ -160,13 +160,13 @@ def test_what_has_no_row_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[
     alone = "llama125m-1xcpu-hf-b1-in512-out64-at4096"
     assert main([str(tmp_path), "--compare", "engine"]) == 0
     assert capsys.readouterr().out.endswith(
-        f"\nWithout a row, as one engine alone ran it: 1 case: {alone}.\n\n"
+        f"\nWithout a row, of one engine alone: 1 case: {alone}.\n\n"
         "- llama125m-1xcpu-vllm-b1-in512-out64 failed: `ran out of patience`\n"
     )
     run(tmp_path, "a", [of_engine("hf", 2**i, 1.0) for i in range(14)])
     text = comparison(read_samples([tmp_path]))
     assert text.startswith("No two engines ran the same")
-    assert "Without a row, as one engine alone ran it: 14 cases: " in text
+    assert "Without a row, of one engine alone: 14 cases: " in text
     assert text.endswith("-b32-in512-out64, and 8 more.\n")
 
 

@@ -232,6 +232,11 @@ def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     (tmp_path / "file").write_text("")
     for arguments, said in (
         ([str(PUBLISHED)], "nothing to write"),
+        (
+            [str(PUBLISHED), "--markdown", "--estimate"],
+            "--estimate is of figures; it needs -o report.html or",
+        ),
+        ([str(PUBLISHED), "--compare", "engine", "--most", "3"], "--most is of figures; it needs -o report"),
         ([str(tmp_path / "none"), "--markdown"], "no such file or folder"),
         ([str(tmp_path / "torn.json"), "--figures", str(tmp_path / "x")], "not a history"),
         ([str(PUBLISHED), "--figures", str(tmp_path / "file")], ""),
