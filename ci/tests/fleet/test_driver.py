@@ -299,7 +299,7 @@ def test_nodes_of_one_kind_are_alike() -> None:
     said: list[str] = []
     assert [node.name for node in alike(nodes, said.append)] == ["n0", "n2"]
     assert said == [
-        "warning: n1 is left out: unlike other nodes with cpu, its versions torch is '2', but was '1'",
+        "warning: n1 is left out: unlike other nodes with cpu, its versions torch is '1', theirs '2'",
         "warning: the clock of n2 is off by +95 s",
     ]
 

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -335,9 +336,9 @@ def test_an_emulated_cluster_ends_with_its_driver(project_there: Project) -> Non
         project.reaches("m_b2")
         processes = marked(mark)
         for process in processes:
-            for socket in process.net_connections("inet"):
-                if socket.status == psutil.CONN_LISTEN:
-                    assert socket.laddr.ip in ("127.0.0.1", "::1", "::ffff:127.0.0.1"), process.cmdline()
+            for one in process.net_connections("inet"):
+                if one.status == psutil.CONN_LISTEN:
+                    assert one.laddr.ip in ("127.0.0.1", "::1", "::ffff:127.0.0.1"), process.cmdline()
         of_ray = [process for process in processes if process.name() in ("raylet", "gcs_server")]
         assert len(of_ray) == 3
         assert {process.environ()["RAY_AUTH_MODE"] for process in of_ray} == {"token"}
@@ -479,6 +480,69 @@ def test_a_node_has_the_whole_gpus_that_ray_gives(
     assert sizes == ({"gpu": devices} if devices else {})
     told = {"gpu": "gpu: 4xh100_80gb is detected there, and Ray has no GPU to give"}
     assert place.unfit == ({} if devices else told)
+
+
+def test_names_of_nodes_are_one_line_and_parted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever somebody names a node; two of one name have their ids too."""
+    ray = Probes({"A.example.org": shard.probe(), "rack 1, node\x1b[2J": shard.probe()})
+    place = probed_by(ray, monkeypatch)
+    assert [node.name for node in place.nodes()] == ["A.example.org", "rack 1_ node\\x1b[2J"]
+    listed = ray.nodes()
+    for one in listed:
+        one["NodeName"] = "one,two"
+    ray.nodes = lambda: listed  # type: ignore[method-assign]
+    place = probed_by(ray, monkeypatch)
+    assert [node.name for node in place.nodes()] == ["one_two-A.exampl", "one_two-rack 1, "]
+
+
+def test_what_is_printed_before_an_answer_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a node's start-up files."""
+    ray = Probes({"n1": shard.probe()})
+    told = json.dumps(ray.answers["n1"])
+    monkeypatch.setattr(ray, "get", lambda *_, **__: f"Welcome!\n\n{told}\n".encode())
+    assert [node.name for node in probed_by(ray, monkeypatch).nodes()] == ["n1"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (b"\0\0\0\4\0\0\0\0\0", None),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "no Ray answers there; the port is that of ray start"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "no Ray answers there"),
+        (b"", "no Ray answers there"),
+    ],
+    ids=["grpc", "http", "ssh", "closed"],
+)
+def test_a_port_that_is_not_rays_is_refused_at_once(answer: bytes, told: str | None) -> None:
+    """A dashboard's, or that of ssh: Ray itself would try for minutes."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(100)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        host = f"127.0.0.1:{server.getsockname()[1]}"
+        try:
+            if told is None:
+                on_ray._reach(host)
+            else:
+                with pytest.raises(InputError, match=f"^--on ray://{host}: {told}"):
+                    on_ray._reach(host)
+        finally:
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    "host", ["10.0.0.1", "head:", "head:x", ":", "a" * 70 + ":1", "[::1]", "127.0.0.1:0"]
+)
+def test_an_address_that_is_none_is_one_line(host: str) -> None:
+    """With what would be right, or why nobody answers."""
+    with pytest.raises(InputError, match=r"(write ray://HOST:PORT|does not answer \()"):
+        on_ray._reach(host)
 
 
 def test_a_shard_that_nobody_asks_for_frees_its_node(monkeypatch: pytest.MonkeyPatch) -> None:
