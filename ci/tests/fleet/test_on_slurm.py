@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fixtures.core.base.errors import InputError
 from fixtures.fleet import on_slurm, slurm_job
@@ -80,6 +82,16 @@ def shard_in(folder: Path, name: str = "run-1", job: str = "7 n1") -> str:
         ("7|PENDING|None", "idle", Waiting("pending")),
         ("7|RUNNING|None", "allocated", Running("n1")),
         ("7|COMPLETING|None", "idle", Running("n1")),
+        ("7|REQUEUE_HOLD|JobHeldUser", "idle", Waiting("JobHeldUser")),
+        ("7|LAUNCH_FAILED|None", "idle", Ended(None, "n1", "Slurm: launch failed")),
+        ("7|PENDING|ReqNodeNotAvail, Reserved for maintenance", "planned",
+         Waiting("ReqNodeNotAvail, Reserved for maintenance")),
+        ("7|PENDING|QOSMaxGRESPerJob", "idle",
+         Ended(None, None, "Slurm does not start it: QOSMaxGRESPerJob")),
+        ("7|PENDING|QOSMaxWallDurationPerJobLimit", "idle",
+         Ended(None, None, "Slurm does not start it: QOSMaxWallDurationPerJobLimit; "
+               "set time=MINUTES in the address")),
+        ("7|PENDING|QOSMaxJobsPerUserLimit", "idle", Waiting("QOSMaxJobsPerUserLimit")),
         ("7|CANCELLED|None", "idle", Ended(None, "n1", "Slurm: cancelled")),
         ("7|OUT_OF_MEMORY|None", "idle", Ended(None, "n1", "Slurm: out of memory")),
         ("8|RUNNING|None", "idle", Ended(None, "n1", "Slurm: the job is gone")),
@@ -172,6 +184,119 @@ def test_a_node_that_cannot_be_probed_is_left_out_once(slurm: Programs, tmp_path
         assert [node.name for node in place.nodes()] == ["n1"]
     assert place.unfit == {"n2": "n2 was not probed: Unable to allocate resources"}
     assert [program for program, *_ in slurm.ran].count("srun") == 2
+
+
+def test_a_file_that_nfs_has_not_seen_yet_is_looked_for(
+    slurm: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job is over, and its exit code comes to light when its folder is listed."""
+    handle, listing = shard_in(tmp_path), Path.iterdir
+    slurm.says["squeue"] = "7|COMPLETED|None\n"
+
+    def lists(folder: Path) -> Iterator[Path]:
+        (folder / "code").write_text("0")
+        return listing(folder)
+
+    monkeypatch.setattr(Path, "iterdir", lists)
+    assert SlurmPlace({}, tmp_path).state(handle) == Ended(0, "n1", "")
+
+
+def test_a_nodes_greeting_is_no_answer(slurm: Programs, tmp_path: Path) -> None:
+    """A prolog may print one before it, or in its place."""
+    slurm.says["srun"] = f"Welcome to n1\n{json.dumps(on_node.probe())}\n"
+    assert [node.name for node in SlurmPlace({}, tmp_path).nodes()] == ["n1"]
+    slurm.says["srun"] = "Welcome to n1\n"
+    with pytest.raises(InputError, match="n1 was not probed: its probe prints 'Welcome to n1' in place of"):
+        SlurmPlace({}, tmp_path).nodes()
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("echo no torch >&2; echo srun: error: n1: task 0: Exited with exit code 1 >&2; exit 1", "no torch"),
+        ("echo srun: error: n1: task 0: Exited with exit code 1 >&2; exit 1",
+         "srun: error: n1: task 0: Exited with exit code 1"),
+        ("printf '\\377\\033[2J\\n' >&2; exit 2", "\ufffd\\x1b[2J"),
+        ("exit 7", "exit code 7"),
+    ],
+)  # fmt: skip
+def test_a_program_that_fails_says_why(script: str, told: str) -> None:
+    """Its last line that is a reason, whatever bytes it has."""
+    with pytest.raises(InputError) as error:
+        on_slurm._run(["sh", "-c", script])
+    assert str(error.value) == f"--on slurm: {told}"
+
+
+def test_a_driver_in_a_job_asks_from_outside_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else srun would look for each node in the driver's own job."""
+    for name in ("SLURM_CONF", "SLURM_PARTITION"):
+        monkeypatch.setenv(name, "kept")
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    asked = ["sh", "-c", "env | grep ^SLURM_ | sort"]
+    assert on_slurm._run(asked) == "SLURM_CONF=kept\nSLURM_PARTITION=kept\n"
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert on_slurm._run(asked) == "SLURM_CONF=kept\n"
+
+
+GPU_TYPES = st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_.\-]{0,12}", fullmatch=True)
+
+
+@settings(deadline=None, derandomize=True)
+@given(
+    kind=st.none() | GPU_TYPES,
+    count=st.none() | st.integers(0, 64),
+    sockets=st.sampled_from(["", "(S:0)", "(S:0-1)", "(S:0,3)", "(IDX:0-3)"]),
+    beside=st.sampled_from(["", "mps:400", "shard:a100:16", "craynetwork:4", "fast:no_consume:4G"]),
+    is_tres=st.booleans(),
+    is_first=st.booleans(),
+)
+def test_gpus_of_a_node_are_read_from_what_slurm_lists(
+    kind: str | None, count: int | None, sockets: str, beside: str, is_tres: bool, is_first: bool
+) -> None:
+    """With or without a type, a number, sockets, other resources beside them; also as TRES writes it."""
+    asked = "gpu" if kind is None else f"gpu:{kind}"
+    listed = f"gres/{asked}" if is_tres else asked
+    listed += "" if count is None else f"{'=' if is_tres else ':'}{count}"
+    words = [one for one in (listed + sockets, beside) if one]
+    assert on_slurm._gpus(",".join(words if is_first else words[::-1])) == (
+        asked,
+        1 if count is None else count,
+    )
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.text(max_size=12))
+def test_other_lists_of_resources_have_no_gpu(text: str) -> None:
+    """Nor do they fail."""
+    kind, count = on_slurm._gpus(text)
+    assert kind == "" or (kind.startswith("gpu") and count >= 0)
+    assert int(on_slurm._cores(text)) >= 0
+
+
+@pytest.mark.parametrize(
+    ("listed", "told"),
+    [
+        ("n1|idle|2K|(null)|10.0.0.1", None),
+        ("Node-7.Example.org|PLANNED|2+|(null)|Node-7.Example.org\nn2|down*|2|(null)|x", None),
+        ("n1|drained|2|(null)|10.0.0.1", r"no node is up \(n1 is drained\)"),
+        ("slurm_load_partitions: a new format", r"no node is up \(the partition has none\)"),
+        ("", r"no node is up \(the partition has none\)"),
+    ],
+)
+def test_what_sinfo_lists_is_nodes_or_one_line(
+    slurm: Programs, tmp_path: Path, listed: str, told: str | None
+) -> None:
+    """Whatever its version prints."""
+    slurm.says |= {"sinfo": f"{listed}\n", "srun": json.dumps(on_node.probe())}
+    place = SlurmPlace({}, tmp_path)
+    if told is None:
+        (node,) = place.nodes()
+        assert node.name == listed.partition("|")[0]
+        assert f"--nodelist={node.name}" in slurm.ran[-1]
+        assert f"--cpus-per-task={2048 if 'K' in listed else 2}" in slurm.ran[-1]
+    else:
+        with pytest.raises(InputError, match=told):
+            place.nodes()
 
 
 def submitted(monkeypatch: pytest.MonkeyPatch) -> tuple[list[list[str]], dict[str, Any]]:
