@@ -75,10 +75,10 @@ def main(arguments: Sequence[str]) -> int:
     runs = read_runs(options.runs, lambda line: print(f"pick: {line}", file=sys.stderr))
     samples = newest(of_histories(runs))
     _tell_left_out(samples, options.model)
-    if options.estimate:
-        return _estimate(options, samples)
-    target = _target(options)
     prices = read_prices(options.price, {sample.device for sample in samples}) if options.price else {}
+    if options.estimate:
+        return _estimate(options, samples, prices)
+    target = _target(options)
     answers = _answers(options, curves(samples), target, prices)
     if options.json:
         _print_json(as_json(answers, target, _asked(options)))
@@ -102,9 +102,8 @@ def _print_json(values: Mapping[str, object]) -> None:
     print(json.dumps(values, indent=2, allow_nan=False))
 
 
-def _estimate(options: argparse.Namespace, samples: Sequence[Sample]) -> int:
+def _estimate(options: argparse.Namespace, samples: Sequence[Sample], prices: Mapping[str, float]) -> int:
     """Print estimates, below what was measured where latency or throughput alone is asked for."""
-    prices = read_prices(options.price, {sample.device for sample in samples}) if options.price else {}
     question, found = question_of(options), curves(samples)
     model = given_model(options.model, found)
     here = [curve for curve in found if curve.samples and curve.model == model.name]
