@@ -39,8 +39,9 @@ from fixtures.core.result.against_bound import (
 )
 from fixtures.core.result.metrics import prefill_tokens_per_s
 from fixtures.core.result.record_machine import RecordedMachine
-from fixtures.core.result.record_times import Rates, RecordedPeaks, Split, Units
+from fixtures.core.result.record_times import Rates, RecordedPeaks, Split
 from fixtures.core.spec.case import DTYPE_BYTES, Case, EngineSpec, HardwareSpec, ModelSpec, Point
+from fixtures.core.spec.devices.processor import Ceiling
 from fixtures.core.spec.library import hardware, names
 
 # head 100 FLOPs, 10 a token, 2 a pair; 1000 bytes of weights; 3 layers of 4 bytes a token
@@ -490,7 +491,7 @@ def test_a_measured_peak_is_held_against_the_units() -> None:
     cpu = replace(case(1, Point(1, 1, 1)), hardware=hardware("cpu"))
     here = RecordedMachine(instructions="AVX2", cores=2, clock_hz=3e9)
     found, doubt = units(cpu, told(bfloat16=15, float32=100), here, 2)
-    assert found == Units(flops_per_cycle=32, cores=2, clock_hz=3e9, clock_is_known=True, flops_per_s=192e9)
+    assert found == Ceiling(flops_per_cycle=32, cores=2, clock_hz=3e9, clock_is_known=True, flops_per_s=192e9)
     assert doubt is None
     integers = told(bfloat16=15, float32=100, int8=400)  # they have units of their own
     assert units(cpu, integers, here, 2) == (found, None)
