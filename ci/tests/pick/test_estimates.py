@@ -170,7 +170,7 @@ REFUSED = [
     (case(engine=EngineSpec("vllm", "vllm")), "engine vllm: nothing was fitted of kind vllm"),
     (case(engine=EngineSpec("hf_fp32", dtype="float32")), "engine hf_fp32: float32 is in no fit"),
     (case(engine=EngineSpec("hf_nocache", use_cache=False)), "calls without a cache are in no fit"),
-    (case(n=2, device="mi300x", engine=SPLIT), "device mi300x: no bandwidth of its link is known"),
+    (case(n=2, device="mi300x", engine=SPLIT), "mi300x: no bandwidth of its link is known, so several"),
     (case(first=2048 * 16 + 1), "input of 32769 tokens: beyond 16 times the longest fitted, 2048"),
     (case(last=1001 * 16 + 1), "output of 16017 tokens: beyond 16 times the longest fitted, 1001"),
     (case(engine=EngineSpec("hf_uniform", routing="uniform")), "hf_uniform: mpt7b has no experts that a"),
