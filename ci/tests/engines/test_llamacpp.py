@@ -150,6 +150,8 @@ def test_the_record_is_of_the_bytes_that_are_stored(kind: str, stored: float) ->
         ("llamacpp_f32", "falcon", {"new_decoder_architecture": True}, "new_decoder_architecture False only"),
         ("llamacpp_q4_0", "llama", {"intermediate_size": 520}, "blocks of 32 .* intermediate_size is 520"),
         ("llamacpp_f32", "llama", {"intermediate_size": 520}, None),
+        ("llamacpp_q4_0", "qwen3", {"head_dim": 20}, None),  # 8 heads of 20: rows of 160
+        ("llamacpp_q4_0", "qwen3", {"head_dim": 18}, r"num_attention_heads \* head_dim is 144"),
         ("llamacpp_f32", "mistral", {"sliding_window": 52}, None),
     ],
 )
