@@ -53,6 +53,11 @@ def case(architecture: dict[str, Any], engine: EngineSpec = FP32) -> Case:
     ("architecture", "reason"),
     [
         ({"model_type": "mpt"}, "does not run mpt: .*breaks the graph; hf runs it"),
+        (
+            {"model_type": "falcon", "alibi": True},
+            "not run falcon with alibi: .* not as the static cache; hf",
+        ),
+        ({"model_type": "falcon", "alibi": False, "new_decoder_architecture": True}, None),
         ({"model_type": "gpt2"}, "tried with falcon, llama, mistral, qwen3 alone; hf runs it"),
         (LLAMA, None),
     ],

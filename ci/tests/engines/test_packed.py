@@ -302,6 +302,8 @@ def test_a_format_is_refused_before_anything_loads(
         ({**LLAMA, "hidden_size": 72}, "sides are multiples of 16 and 32, and hidden_size is 72; hf runs it"),
         ({**MPT, "d_model": 66, "n_heads": 3}, "and d_model is 66; hf runs it"),
         ({**LLAMA, "hidden_size": 80}, None),
+        ({"model_type": "gpt2"}, "packs linear layers, and those of gpt2 are Conv1D; hf runs it"),
+        ({"model_type": "gpt2", "tie_word_embeddings": False}, None),
     ],
 )
 def test_a_width_that_no_format_packs_is_refused_before_it_loads(
