@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures.core.cost.stated_bytes import fits, kv_cache_bytes, largest_batch, weight_bytes
 from fixtures.core.spec.case import EngineSpec, HardwareSpec, ModelSpec
 from fixtures.core.spec.library import hardware, model
+from fixtures.core.spec.stated_bytes import fits, kv_cache_bytes, largest_batch, weight_bytes
 
 BF16 = EngineSpec("hf")
 FP32 = EngineSpec("hf_fp32", dtype="float32")

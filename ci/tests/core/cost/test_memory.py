@@ -16,7 +16,6 @@ from msgspec.structs import replace as changed
 from ci.docs.models import entries
 from ci.tests.conftest import ROOT
 from fixtures.core.base.errors import InputError
-from fixtures.core.cost import stated_bytes
 from fixtures.core.cost.bounds import Cache, Work
 from fixtures.core.cost.footprint import Footprint, Instant, Pass, Terms
 from fixtures.core.cost.memory import (
@@ -37,7 +36,7 @@ from fixtures.core.cost.memory import (
     room_bytes,
 )
 from fixtures.core.cost.stored_counts import Counts, architecture_key, find_counts, variant_key
-from fixtures.core.spec import library
+from fixtures.core.spec import library, stated_bytes
 from fixtures.core.spec.case import Case, EngineSpec, HardwareSpec, ModelSpec, Point
 from fixtures.core.spec.engine_kinds import KINDS, PAGE, WeightFormat
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from fixtures.core.spec.splitting import (
     has_plan,
     hf_runs,
     key_value_heads,
+    too_large,
     tried,
     why_not_split,
 )
@@ -144,6 +146,11 @@ def test_an_engine_that_runs_it_says_where_the_model_does_not_fit() -> None:
     assert hf_runs(case("llama31_70b", "hf_int4", 1, "b300"), "there") == "hf runs there"
     assert hf_runs(case({"model_type": "llama"}, "hf_int4", 1, "l4")) == "hf runs it"
     # 20.9e9 parameters are 41.8 of 42.3 GB, of which the driver has some, and a call the cache
+    ranks = case("llama7b", "deepspeed", 2, "cpu")
+    small = replace(ranks, hardware=replace(ranks.hardware, memory_bytes=10**10))
+    assert (
+        too_large(small, 2) == "2 devices do not hold its 13.48 GB of weights"
+    )  # of one memory, which they share
     assert hf_runs(case("gpt_oss_20b", "hf_int4", 1, "a100_40gb")).startswith("hf runs it where it fits")
 
 
