@@ -72,7 +72,7 @@ const makePicker = (data, records) => {
 
   if (!data.curves.length) {
     form.hidden = true;
-    byId("answer").replaceChildren(element("p", {}, "No case has a number."));
+    byId("answer").replaceChildren(element("p", {}, "No case of one input length on an empty cache has a number."));
     return;
   }
   showMode();

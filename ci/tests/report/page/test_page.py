@@ -26,7 +26,7 @@ from ci.report.page.estimates import _known_values
 from ci.report.page.fields import GROUPS
 from ci.report.read.samples import newest, of_history, read_samples
 from ci.tests.conftest import ROOT
-from ci.tests.report_histories import HARM, MEASURED, PUBLISHED, harmful, many, template, write
+from ci.tests.report_histories import HARM, MEASURED, PUBLISHED, harmful, many, record, template, write
 from fixtures.core.estimate.estimate import Known, Measured
 from fixtures.core.spec.case import Point
 from fixtures.core.store.history import read_history
@@ -193,6 +193,17 @@ def test_a_case_at_a_depth_does_not_make_its_lengths_known() -> None:
     """An estimate without a depth is of other lengths then, as `ci.pick` has it."""
     measured = (Measured("m", 1, Point(1, 8, 4)), Measured("m", 1, Point(1, 16, 4, depth=64)))
     assert _known_values(Known(measured))["lengths"] == [(8, 4)]
+
+
+def test_the_picker_says_that_cases_at_a_depth_have_no_answer(same_vega: None, tmp_path: Path) -> None:
+    """They are in the data as cases, and no curve has them; where there are no others, it says why."""
+    deep = record("own", "1xl4", 1, 1.0)
+    deep["case"] |= {"id": f"{deep['case']['id']}-at64", "depth": 64}
+    html = write_page(tmp_path, write(tmp_path / "a.json", [deep]))
+    data = unpacked(html)
+    assert (len(data["cases"]), data["curves"]) == (1, [])
+    assert "with ragged lengths have no answer here; the table has them." in html
+    assert "No case of one input length on an empty cache has a number." in html
 
 
 def test_names_of_fields_are_each_there_once() -> None:
