@@ -34,6 +34,9 @@ def positive(text: str) -> int:
     return value
 
 
+positive.__name__ = "whole number of at least 1"  # in a parser's message
+
+
 def stops_for_bad_input(name: str) -> Callable[[Main], Main]:
     """Make a command write one line for an InputError or OSError, and return exit code 4."""
 
