@@ -40,13 +40,17 @@ MODELS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 MISTRAL = {**LLAMA, "model_type": "mistral", "sliding_window": 32}
+GPT_OSS = {
+    **LLAMA, "model_type": "gpt_oss", "head_dim": 16, "sliding_window": 32, "num_local_experts": 4,
+    "num_experts_per_tok": 2, "layer_types": ["sliding_attention", "full_attention"], "pad_token_id": 0,
+}  # fmt: skip
 DEEP = Point(2, 9, 12, depth=60)
 
 
 def case(name: str, point: Point = DEEP, chunk: int | None = None) -> Case:
     """A case of a small model in fp32 on the CPU."""
     engine = EngineSpec("e", dtype="float32", prefill_chunk=chunk)
-    architecture = {**MODELS, "mistral": MISTRAL}[name]
+    architecture = {**MODELS, "mistral": MISTRAL, "gpt_oss": GPT_OSS}[name]
     return Case(ModelSpec("small", architecture), library.hardware("cpu"), 1, engine, point)
 
 
@@ -122,6 +126,7 @@ def test_a_model_without_such_a_cache_is_refused_by_name() -> None:
         ("llama", [(Point(1, 100, 4, depth=1000), None)]),
         ("mpt", [(Point(2, 40, 4, depth=600), 64)]),
         ("gemma3", [(Point(2, 600, 4), 100), (Point(4, 33, 4), None)]),
+        ("gpt_oss", [(Point(4, 96, 4), 24)]),  # its peak is in its experts, behind the softmax
         (
             "mistral",  # below, at and above its window of 32, in one piece and in several, and at a depth
             [

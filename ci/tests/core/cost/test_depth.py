@@ -224,6 +224,19 @@ def test_scores_of_cached_tokens_take_their_keys_and_values_for_every_head() -> 
     assert replace(TOY, repeated_bytes=(0, 7)).pass_bytes(2, 10, 20) == 2511 + 2 * 7 * 4
 
 
+def test_keys_and_values_for_every_head_are_there_while_scores_are() -> None:
+    """At the softmax 2 x (1000 + 100) bytes, 400 of scores of 20 cached tokens, and 7 for each of them."""
+    repeated = replace(TOY, repeated_bytes=(7, 0))
+    few, many = (
+        replace(TOY.prefill, attending=(Attending(Terms(bt=each, bt2=1), None),)) for each in (50, 100)
+    )
+    assert replace(repeated, prefill=few).pass_bytes(2, 10, 20) == 2511
+    assert replace(repeated, prefill=many).pass_bytes(2, 10, 20) == 2200 + 400 + 2 * 7 * 20
+    windowed = replace(TOY.prefill, attending=(Attending(Terms(bt=200, bt2=1), 5),))
+    found = replace(TOY, prefill=windowed, repeated_bytes=(0, 7)).pass_bytes(2, 10, 20)
+    assert found == 4200 + 2 * 10 * 4 + 2 * 7 * 4  # 4 tokens are kept
+
+
 def test_a_mask_comes_in_where_its_kind_of_layer_attends() -> None:
     """The highest moment may be another one, with the truth values alone; of the two kinds the higher counts.
 
