@@ -19,7 +19,10 @@ from fixtures.core.estimate.model import UNIFORM, Model, Uneven, copied_experts
 from fixtures.core.spec.case import RANDOM_ROUTING
 from fixtures.core.spec.engine_kinds import KINDS
 
-_DISPATCHED = ("layers", "heads", "width", "kappa", "sigma", "omega")
+_DISPATCHED = (
+    "layers", "heads", "width", "kappa", "sigma", "omega", "blocks", "chunk", "chunk_flops", "padded_flops",
+    "padded_bytes",
+)  # fmt: skip
 
 
 def coefficients(counts: Counts, engine_kind: str) -> dict[str, Any]:

@@ -84,7 +84,11 @@ const neverSeen = (physics) => ({
   ln_host: 0, ln_device: 0, var_host: physics.host_sd_ln ** 2, var_device: physics.device_sd_ln ** 2, covariance: 0, points: 0,
 });
 
-const ofMachine = (machine, v) => ({ ...v, g_host: Math.exp(machine.ln_host), g_device: Math.exp(machine.ln_device) });
+const ofMachine = (machine, v) => {
+  const [host, device] = [machine.ln_host, machine.ln_device].map(Math.exp);
+  const most = { e_cache: Math.min(v.e_cache, device), e_scores: Math.min(v.e_scores, device) };
+  return { ...v, ...most, g_host: host, g_device: device };
+};
 
 /** What of a case was not measured on its machine. */
 const whatIsNew = (known, n, model, input, output) => {

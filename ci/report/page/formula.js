@@ -26,13 +26,17 @@ const onePass = (model, on, batch, added, attended, v) => {
   const isStep = added === 1 ? 1 : 0;
   const [ofStep, ofPass, ofToken] = model.operators;
   const operators = isStep ? ofStep : ofPass + ofToken * added;
-  const host = v.g_host * (v.tau_s * operators + several * 2 * model.layers * v.alpha_s);
+  const host = v.g_host * (v.tau_s * operators + several * model.blocks * model.layers * v.alpha_s);
   const reach = reachOf(model, added, attended);
-  const flops = model.a + model.b * added + model.c * added * reach + model.again * (attended - added);
+  const padding = isStep ? 0 : (model.chunk - added % model.chunk) % model.chunk;
+  const chunks = isStep ? 0 : model.chunk_flops * added + model.padded_flops * padding;
+  const flops = model.a + model.b * added + model.c * added * reach + model.again * (attended - added)
+    + model.layers * chunks;
   const read = readBytes(model.read, batch * added) + isStep * batch * model.copied;
   const slow = n * REFERENCE_BYTES_PER_S * (on.bytes_per_s / REFERENCE_BYTES_PER_S) ** v.gamma;
   const memory = n * on.bytes_per_s;
-  const moved = model.layers * batch * added * (model.sigma * model.heads * reach + model.omega * model.width);
+  const moved = model.layers * batch
+    * (added * (model.sigma * model.heads * reach + model.omega * model.width) + model.padded_bytes * padding);
   const reduced = 2 * (n - 1) / n * batch * added * model.width * BYTES_A_VALUE;
   const parts = {
     host,
@@ -41,7 +45,7 @@ const onePass = (model, on, batch, added, attended, v) => {
     cache: v.g_device * (model.kappa * model.c * batch * reach / Math.min(v.e_cache * slow, memory)
       + isStep * batch * model.kept / (n * v.e_weights * on.bytes_per_s)),
     scores: v.g_device * moved / Math.min(v.e_scores * slow, memory),
-    link: v.g_device * several * 2 * model.layers * reduced / (v.e_link * on.link_bytes_per_s),
+    link: v.g_device * several * model.blocks * model.layers * reduced / (v.e_link * on.link_bytes_per_s),
   };
   const device = norm(parts.FLOPs, parts.weights, v.q) + parts.cache + parts.scores + parts.link;
   return { parts, total: norm(host, device, v.p) };

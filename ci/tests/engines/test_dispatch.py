@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -40,14 +41,24 @@ GATED: dict[str, Any] = {
 }  # fmt: skip
 
 
+NEMOTRON: dict[str, Any] = {
+    "model_type": "nemotron_h", "vocab_size": 512, "hidden_size": 64, "num_attention_heads": 4,
+    "layers_block_type": ["mamba", "moe", "mamba", "attention", "moe"], "num_key_value_heads": 2,
+    "head_dim": 16, "intermediate_size": 32, "ssm_state_size": 24, "mamba_num_heads": 4,
+    "mamba_head_dim": 16, "n_groups": 2, "conv_kernel": 4, "expand": 1, "chunk_size": 32,
+    "n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
+    "moe_shared_expert_intermediate_size": 40,
+}  # fmt: skip
+
+
 def counted(architecture: dict[str, Any], **engine: Any) -> Dispatch:
     """Of a model of its own; the same model is counted once."""
-    return _counted(tuple(architecture.items()), tuple(engine.items()))
+    return _counted(json.dumps(architecture), tuple(engine.items()))
 
 
 @cache
-def _counted(architecture: tuple[tuple[str, Any], ...], engine: tuple[tuple[str, Any], ...]) -> Dispatch:
-    spec = ModelSpec("own", dict(architecture))
+def _counted(architecture: str, engine: tuple[tuple[str, Any], ...]) -> Dispatch:
+    spec = ModelSpec("own", json.loads(architecture))
     case = Case(spec, hardware("cpu"), 1, EngineSpec("hf", **dict(engine)), Point(1, 8, 2))
     return count_dispatch(case, count_work(case))
 
@@ -115,6 +126,40 @@ def test_a_layer_with_a_state_loops_over_its_chunks() -> None:
     model = lay_out(make_config(spec.architecture, "auto", None), torch.bfloat16, False).eval()
     longer = each_pass(model.requires_grad_(False), 2, 256, True, None)[0]
     assert Model.of(work, found).operators(256) == pytest.approx(longer.calls, rel=0.02)
+    whole, begun = (each_pass(model, 2, tokens, True, list(model.model.layers))[0] for tokens in (128, 100))
+    moved = 28 * (found.omega * found.width - found.padded_bytes) * 2 * 4  # of 2 sequences in 4 layers
+    assert whole.moved - begun.moved == pytest.approx(moved, rel=0.02)
+
+
+def test_chunks_of_a_delta_rule_counted_by_hand() -> None:
+    """Of a token in each of 4 heads of 16 x 16, in 3 of 4 layers, in chunks of 64: the products by pairs
+    of keys, of queries, and with new values, two triangular systems, and three products with the state.
+    """
+    found = counted(GATED)
+    head = 3 * 2 * 64 * 16 + 2 * 64 * 16 + 3 * 2 * 16 * 16
+    assert (found.chunk, found.blocks) == (64, 2)
+    assert found.padded_flops == pytest.approx(3 * 4 * head / 4)
+    assert found.chunk_flops == pytest.approx(3 * 4 * (head - 6 * 16 * 16) / 4)
+
+
+def test_chunks_of_a_scan_counted_by_hand() -> None:
+    """Of a token in each of 4 heads of 16 x 24, in 2 of 5 layers, in chunks of 32: two products by pairs and
+    two with the state, and in the second chunk 9 of states, where the first had 4. A layer is one block.
+    """
+    found = counted(NEMOTRON)
+    head = 2 * 32 * (24 + 16) + 2 * 2 * 16 * 24 + 2 * (9 - 4) * 16 * 24 / 32
+    assert (found.chunk, found.blocks) == (32, 1)
+    assert found.padded_flops == pytest.approx(2 * 4 * head / 5)
+    assert found.chunk_flops == pytest.approx(2 * 4 * (head - 4 * 16 * 24) / 5)
+
+
+def test_a_layer_without_a_state_has_no_chunks() -> None:
+    """And two blocks, be they modules or linear layers of the layer itself."""
+    own = {"num_hidden_layers": 2, "vocab_size": 512, "hidden_size": 64, "num_attention_heads": 4}
+    opt = {**own, "model_type": "opt", "ffn_dim": 96, "word_embed_proj_dim": 64, "pad_token_id": 1}
+    for architecture in (LLAMA, opt):
+        found = counted(architecture)
+        assert (found.blocks, found.chunk, found.chunk_flops, found.padded_bytes) == (2, 1, 0, 0)
 
 
 @pytest.mark.parametrize("name", names("models"))

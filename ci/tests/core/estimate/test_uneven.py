@@ -88,8 +88,8 @@ def test_attention_ends_at_its_reach() -> None:
 
 def test_a_latent_is_expanded_again_for_every_cached_token() -> None:
     """Not for those of the pass itself."""
-    assert of(replace(PLAIN, flops_per_cached=5.0)).again(1, 10) == pytest.approx(5 * 9)
-    assert of(replace(PLAIN, flops_per_cached=5.0)).again(10, 10) == 0
+    assert of(replace(PLAIN, flops_per_cached=5.0)).besides(1, 10) == pytest.approx(5 * 9)
+    assert of(replace(PLAIN, flops_per_cached=5.0)).besides(10, 10) == 0
 
 
 def test_a_step_reads_and_writes_its_states() -> None:
@@ -110,6 +110,37 @@ def test_a_prefill_of_states_loops_over_chunks() -> None:
     work = replace(PLAIN, caches=(FULL, Cache(2, 0, 64)))
     assert of(work, loops).operators(1) == pytest.approx(4 * 7 + 3)
     assert of(work, loops).operators(64) == pytest.approx(4 * (7 + 20 + 32) + 3)
+
+
+def test_a_prefill_multiplies_chunks_and_pads_the_last() -> None:
+    """13 tokens in chunks of 8: 4 layers take 5 FLOPs for each, and for 3 of padding 9 and 11 bytes."""
+    chunks = replace(DISPATCH, chunk=8, chunk_flops=5.0, padded_flops=9.0, padded_bytes=11.0)
+    work = replace(PLAIN, caches=(FULL, Cache(2, 0, 64)))
+    assert of(work, chunks).besides(13, 13) == pytest.approx(4 * (5 * 13 + 9 * 3))
+    assert of(work, chunks).besides(16, 20) == pytest.approx(4 * 5 * 16)
+    assert of(work, chunks).besides(1, 13) == of(work, chunks).padded_bytes(1) == 0
+    found, plain = (one_pass(of(work, each), ON, 2, 13, 13, HALF) for each in (chunks, DISPATCH))
+    assert found.flops - plain.flops == pytest.approx(2 * 4 * 92 / (0.5 * 1e4))
+    assert found.scores - plain.scores == pytest.approx(2 * 4 * 11 * 3 / (0.5 * REFERENCE_BYTES_PER_S))
+
+
+def test_a_machine_that_multiplies_faster_does_not_move_bytes_faster_than_its_memory() -> None:
+    """At a quarter of the seconds half the bandwidth would be twice of it."""
+    usual, fast = (one_pass(of(PLAIN), ON, 2, 5, 5, HALF.on_machine(1.0, g)) for g in (1.0, 0.25))
+    assert fast.flops == pytest.approx(usual.flops / 4)
+    assert fast.scores == pytest.approx(usual.scores / 2)  # all of the bandwidth
+    assert fast.cache == pytest.approx(usual.cache / 4)
+    slow = one_pass(of(PLAIN), ON, 2, 5, 5, HALF.on_machine(1.0, 3.0))
+    assert slow.scores == pytest.approx(usual.scores * 3)
+
+
+def test_each_block_of_a_layer_ends_in_a_collective() -> None:
+    """On two devices, of 4 layers: 2 blocks in each, or one."""
+    two, v = replace(ON, number=2, link_bytes_per_s=50.0), replace(HALF, alpha_s=0.5, e_link=0.5)
+    both, one = (one_pass(of(PLAIN, replace(DISPATCH, blocks=n)), two, 2, 5, 5, v) for n in (2.0, 1.0))
+    assert both.host == pytest.approx(0.01 * (7 * 4 + 3) + 4 * 2 * 0.5)
+    assert both.host - one.host == pytest.approx(4 * 0.5)
+    assert both.link == 2 * one.link == pytest.approx(4 * 2 * (2 * 5 * 10 * 2) / (0.5 * 50.0))
 
 
 def test_a_step_of_a_mixture_worked_out_by_hand() -> None:
