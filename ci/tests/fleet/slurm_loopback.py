@@ -21,6 +21,7 @@ import pytest
 from ci.setup import slurm
 from ci.tests.conftest import ROOT, histories, write_suite
 from ci.tests.engines.test_ranks import environment, tiny_suite
+from ci.tests.fleet.test_largest_there import WAITS as SLOW_TRIAL
 from ci.tests.fleet.test_largest_there import asks_for_max
 from fixtures.fleet.on_slurm import SlurmPlace, open_slurm
 from fixtures.fleet.place import Ended, Shard, Waiting
@@ -286,15 +287,24 @@ def test_what_never_starts_is_over(
 
 
 def test_a_job_searches_for_the_largest_batch(faked: pytest.Pytester, cluster: dict[str, str]) -> None:
-    """20 sequences fit, not the 22 that are predicted."""
+    """20 sequences fit, not the 22 that are predicted; the driver is killed meanwhile, from within a job."""
     asks_for_max(faked.path)
-    runs = Runs(faked.path, cluster)
-    told, _ = runs.start().communicate(timeout=120)
+    conftest = faked.path / "conftest.py"
+    conftest.write_text(conftest.read_text() + SLOW_TRIAL)
+    runs = Runs(faked.path, {**cluster, "SLURM_JOB_ID": "1", "SLURM_NNODES": "1"})
+    killed = runs.start()
+    wait_for((faked.path / "begun").exists)
+    killed.kill()
+    killed.wait()
+    (faked.path / "go").touch()
+    told, _ = runs.start("--resume").communicate(timeout=120)
+    assert ", is taken over" in told
+    assert (faked.path / "begun").read_text() == "once "
     assert "largest batch of m-1xcpu-hf input 4 output 3: 20 on n1" in told
     (history,) = histories(faked.path)
     ids = [one["param"] for one in history["benchmarks"]]
     assert ids == [f"m-1xcpu-hf-b20-in4-out{output}" for output in (2, 3)]
-    assert not list((faked.path / ".benchmarks" / "fleet").glob("*-*"))
+    assert [one.name for one in (faked.path / ".benchmarks" / "fleet").iterdir()] == ["nodes"]
 
 
 def test_ranks_on_two_nodes_measure_one_case(
