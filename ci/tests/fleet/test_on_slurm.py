@@ -32,6 +32,8 @@ def test_a_job_gets_three_times_what_is_expected() -> None:
     """And ten minutes: 3 x 60 s + 600 s are 13 minutes; the shard's own limit is shorter."""
     shard = Shard("r-1", ("a",), 1, ("n1",), expected_s=60.0)
     assert slurm_job.minutes(shard) == 13
+    asked = slurm_job.parameters(shard, {}, None, "PATH", Path("root"))
+    assert (asked["exclusive"], asked["mem"]) == (True, "0")  # a node alone, with all of its memory
     assert slurm_job.minutes(Shard("r-1", ("a",), 1, ("n1",), expected_s=60.0, limit_s=120.0)) == 2
 
 
