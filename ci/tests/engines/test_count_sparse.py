@@ -164,10 +164,11 @@ def test_llama_4_runs_all_experts_though_a_token_needs_one() -> None:
     assert work.weight_bytes == 4 * (attention + shared + router + norms + 4 * expert + 128 * 64 + 64)
 
 
-def test_a_layer_that_chooses_in_an_unknown_way_says_so() -> None:
-    """Never a wrong number."""
-    with pytest.raises(CannotCount, match="a layer of compressed_sparse_attention"):
-        count_work(case({**MODELS["llama4"], "layer_types": ["compressed_sparse_attention"] * 4}))
+@pytest.mark.parametrize("kind", ["compressed_sparse_attention", "indexed_attention"])
+def test_a_layer_that_chooses_in_an_unknown_way_says_so(kind: str) -> None:
+    """Never a wrong number; the config of the second one lacks the number of positions."""
+    with pytest.raises(CannotCount, match=f"a layer of {kind}"):
+        count_work(case({**MODELS["llama4"], "layer_types": [kind] * 4}))
 
 
 # chunks and choices that the lengths of the count do not fill, and those of the call do
