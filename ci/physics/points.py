@@ -10,9 +10,8 @@ from typing import Any
 
 from fixtures.core.base.errors import InputError
 from fixtures.core.base.yamlfile import read_yaml
-from fixtures.core.cost.bounds import Bound, bound
+from fixtures.core.cost.bounds import Bound, bound, stated_peaks
 from fixtures.core.cost.stored_counts import FOLDER, Counts, find_counts
-from fixtures.core.estimate.estimate import peaks_of
 from fixtures.core.estimate.formula import Devices
 from fixtures.core.estimate.machine import Work
 from fixtures.core.estimate.model import Model
@@ -126,7 +125,8 @@ def _device(name: str, folder: Path) -> HardwareSpec:
 def _datum(
     case: Case, seconds: float, everywhere: bool, kind: str, folder: Path, figures: Sequence[str], setup: str
 ) -> Datum:
-    counts, peaks, hardware = find_counts(case.model, case.engine, folder), peaks_of(case), case.hardware
+    counts, hardware = find_counts(case.model, case.engine, folder), case.hardware
+    peaks = stated_peaks(hardware, case.devices, case.engine.product_dtype)
     if counts is None or counts.dispatch is None or peaks is None:
         raise InputError(f"{case.id}: no counts or no peaks")
     return Datum(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ci.report.read.cases import engine_of
 from ci.report.read.samples import PUBLISHED, Sample
-from fixtures.core.cost.bounds import Peaks
+from fixtures.core.cost.bounds import Peaks, stated_peaks
 from fixtures.core.cost.stored_counts import Counts, architecture_key, find_counts
 from fixtures.core.estimate.estimate import (
     Estimate,
@@ -17,7 +17,6 @@ from fixtures.core.estimate.estimate import (
     Measured,
     Refused,
     estimate,
-    peaks_of,
     too_far,
     why_not,
 )
@@ -57,7 +56,7 @@ class Estimator:
     def peaks(self, case: Case) -> Peaks | None:
         """The datasheet's; of a CPU the medians of those measured beside its samples in the same dtype."""
         if case.hardware.kind != "cpu":
-            return peaks_of(case)
+            return stated_peaks(case.hardware, case.devices, case.engine.product_dtype)
         found = [
             peaks
             for sample in self.of_device(case.hardware.name)

@@ -11,7 +11,7 @@ const makeEstimator = (values) => {
     ?? { devices: [], models: [], lengths: [], machine: neverSeen(values.physics[pair.kind]) };
 
   const refusal = ({ pair, hardware, n, model, input, output }) => {
-    const ours = pair.refused ?? (n > 1 ? hardware.refused_several : hardware.refused);
+    const ours = pair.refused ?? (n > 1 ? hardware.refused_several : hardware.refused)[pair.dtype];
     if (ours !== null) return ours;
     const fitted = values.physics[pair.kind];
     for (const [what, asked, longest] of [["input", input, fitted.input_len], ["output", output, fitted.output_len]]) {
@@ -29,10 +29,10 @@ const makeEstimator = (values) => {
     const { pair, hardware, n, model, input, output } = asked;
     const physics = values.physics[pair.kind];
     const found = knownOf(asked);
-    const on = { ...hardware, number: n };
+    const on = { ...hardware, flops_per_s: hardware.flops_per_s[pair.dtype], number: n };
     const v = found.machine === null ? physics.parameters : ofMachine(found.machine, physics.parameters);
     const made = generate(pair, on, batch, input, output, v);
-    const least = bound(pair, hardware, n, batch, input, output);
+    const least = bound(pair, on, n, batch, input, output);
     const ttft_s = Math.max(made.ttft_s, least.prefill_s);
     const decode_s = Math.max(made.decode_s, least.decode_s);
     const latency_s = ttft_s + decode_s;

@@ -16,16 +16,19 @@ from ci.pick.estimator import Estimator, model_of
 from ci.report.page.coefficients import coefficients
 from ci.report.read.cases import case_of, engine_of
 from ci.report.read.samples import Curve, Sample
+from fixtures.core.cost.bounds import stated_flops_per_s
 from fixtures.core.cost.memory import GPU_MARGIN_BYTES, room_bytes
 from fixtures.core.estimate.estimate import LEVEL, UNLIKE, Known, why_not, without_figures
 from fixtures.core.estimate.model import kinds_of
 from fixtures.core.estimate.physics import BORROWS, FARTHEST, Physics, read_physics
 from fixtures.core.spec import library
-from fixtures.core.spec.case import Case, EngineSpec, HardwareSpec, ModelSpec, Point
+from fixtures.core.spec.case import DTYPE_NAMES, Case, EngineSpec, HardwareSpec, ModelSpec, Point
 from fixtures.core.spec.splitting import why_not_split
 
 GPU = "gpu"
-_ANY = HardwareSpec(GPU, GPU, peak_bf16_flops=1.0, peak_bandwidth_bytes_per_s=1.0, link_bytes_per_s=1.0)
+_ANY = HardwareSpec(
+    GPU, GPU, peak_bf16_flops=1.0, peak_fp16_flops=1.0, peak_bandwidth_bytes_per_s=1.0, link_bytes_per_s=1.0
+)
 _ONE = Point(1, 1, 1)
 
 
@@ -100,6 +103,7 @@ class Estimates:
                 f"engine {engine.name}: pieces of prefill, which ci.pick --estimate has and this page has not"
             )
         values: dict[str, Any] = {"engine": engine.name, "kind": engine.kind, "refused": reason}
+        values["dtype"] = engine.product_dtype
         if reason is not None or counts is None:
             return values
         specs = {spec.name: spec for _, spec in self.machines}
@@ -150,15 +154,20 @@ def _physics(physics: Physics) -> dict[str, Any]:
 
 
 def _hardware(spec: HardwareSpec) -> dict[str, Any]:
-    case = Case(ModelSpec("any", {}), spec, 1, EngineSpec("hf"), _ONE)
-    alone, several = (without_figures(Case(case.model, spec, n, case.engine, _ONE)) for n in (1, 2))
+    def refused(n: int) -> dict[str, str | None]:
+        engines = {dtype: EngineSpec("hf", dtype=dtype) for dtype in DTYPE_NAMES}
+        return {
+            dtype: without_figures(Case(ModelSpec("any", {}), spec, n, engine, _ONE))
+            for dtype, engine in engines.items()
+        }
+
     return {
         "name": spec.name,
-        "flops_per_s": spec.peak_bf16_flops,
+        "flops_per_s": {dtype: stated_flops_per_s(spec, 1, dtype) for dtype in DTYPE_NAMES},
         "bytes_per_s": spec.peak_bandwidth_bytes_per_s,
         "link_bytes_per_s": spec.link_bytes_per_s or 1.0,
         "room_bytes": room_bytes(spec, 1),
         "tdp_w": spec.tdp_w,
-        "refused": alone,
-        "refused_several": several,
+        "refused": refused(1),
+        "refused_several": refused(2),
     }

@@ -166,7 +166,20 @@ def test_a_case_in_pieces_is_estimated_in_pieces() -> None:
     assert fits[0] < fits[1]
 
 
+def test_peaks_are_of_the_dtype_that_the_engine_multiplies_in() -> None:
+    """A T4 has them of fp16 alone: as a device that states the same rate of bf16, for an engine in bf16."""
+    t4, half = library.hardware("t4"), EngineSpec("hf_fp16", dtype="float16")
+    alike = replace(t4, peak_bf16_flops=t4.peak_fp16_flops, peak_fp16_flops=None)
+    found = [
+        Estimator(SAMPLES).of(replace(case("qwen3_0_6b", engine=engine), hardware=hardware))
+        for engine, hardware in ((half, t4), (EngineSpec("hf"), alike))
+    ]
+    assert all(isinstance(one, Estimate) for one in found)
+    assert found[0] == found[1]
+
+
 REFUSED = [
+    (case(device="t4"), "device t4: no datasheet peaks of bfloat16 are known, but of float16"),
     (case(engine=EngineSpec("vllm", "vllm")), "engine vllm: nothing was fitted of kind vllm"),
     (case(engine=EngineSpec("hf_fp32", dtype="float32")), "engine hf_fp32: float32 is in no fit"),
     (case(engine=EngineSpec("hf_nocache", use_cache=False)), "calls without a cache are in no fit"),

@@ -60,7 +60,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         one["case"]["model"]["architecture"] = dict(library.model("mixtral8x7b").architecture)
         one["case"]["engine"] |= {"name": "hf_power_law_1_2", "routing": "power_law_1.2"}
         one["case"]["id"] = one["case"]["id"].replace("-hf-", "-hf_power_law_1_2-")
-    return PUBLISHED, write(tmp_path_factory.mktemp("own") / "own.json", [*own, *routed])
+    half = record("qwen3_0_6b", "1xt4", 4, 1.0, input_len=128, output_len=32)
+    half["case"]["model"]["architecture"] = dict(library.model("qwen3_0_6b").architecture)
+    half["case"]["engine"] |= {"name": "hf_fp16", "dtype": "float16"}
+    half["case"]["id"] = half["case"]["id"].replace("-hf-", "-hf_fp16-")
+    return PUBLISHED, write(tmp_path_factory.mktemp("own") / "own.json", [*own, *routed, half])
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +162,7 @@ def test_the_page_and_the_command_estimate_the_same(
             asked.ask(model, lengths, everything, [(1, "b300")], memory_bytes=2**41)
         asked.ask(model, (3000, 500), Question(batches=(1, 3, 64)), [(1, "b300")], memory_bytes=2**41)
     asked.ask("mixtral8x7b", (128, 32), everything, [(1, "b300")])
+    asked.ask("qwen3_0_6b", (128, 32), Question(latency_s=1e9, batches=(1, 8)), [(1, "t4"), (1, "gaudi3")])
     asked.ask("llama31_70b", (1000, 200), Question(rank="fewest"))
     asked.ask("mpt7b", (512, 64), Question(latency_s=2.0, rank="cost"), prices={"a100_80gb": 1.8, "l4": 0.6})
     asked.ask("qwen3_8b", (2000, 300), Question(tpot_s=0.05, batches=(1, 8)))
@@ -176,6 +181,7 @@ def test_the_page_and_the_command_estimate_the_same(
     for kind in (MIXTURE, STATE, WINDOW, LATENT, SPARSE):
         assert any(kind in text for text in novelty), kind
     assert any(row["engine"] == "hf_power_law_1_2" and row["estimate"] for row in rows)
+    assert any(row["engine"] == "hf_fp16" and row["estimate"] for row in rows)
     reasons = {one["reason"].partition(":")[2][:20] for answer in asked.answers for one in answer["refused"]}
     assert len(reasons) >= 4
 
