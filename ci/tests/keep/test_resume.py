@@ -234,7 +234,9 @@ def test_an_interrupt_waits_until_the_history_is_written(
     before = signal.getsignal(getattr(signal, name))
     result = project.runpytest_inprocess(*OPTIONS)
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    result.stdout.fnmatch_lines(["interrupted while the history was being written: it is whole"])
+    result.stdout.fnmatch_lines(
+        ["interrupted while the history was being written: the session waited for it"]
+    )
     assert batches(histories(project.path)[0]) == [1, 2]
     assert signal.getsignal(getattr(signal, name)) is before
     conftest.write_text(text + WHILE_SAVING.format(times=2, name=name))
